@@ -1,0 +1,266 @@
+"""The services that roles share, as zope interfaces; not their implementations.
+
+Each interface has the real implementation, a remote one over AMP where another process needs it (L{hoopd.ipc}),
+and an in-memory one; one contract test class in tests/contracts runs against all of them. "Deferred of X"
+means the method returns a Deferred firing with X. Every method may fail with L{hoopd.errors.Unavailable} when
+its service is away; that is not repeated below. Times are epoch seconds, durations seconds.
+"""
+
+from __future__ import annotations
+
+from zope.interface import Attribute, Interface
+
+
+class IStore(Interface):
+    """Durable state of the broker. Only the broker process opens it."""
+
+    def transact(work):
+        """Run C{work(tx)} in one serialisable transaction, in the store's own thread.
+
+        C{tx.execute(sql, args=())} returns a list of tuples; placeholders are C{?}; SQL keeps to what SQLite
+        and PostgreSQL share. When the Deferred fires the transaction is on disk (fsynced).
+
+        @return: Deferred of what C{work} returned. An exception of C{work} rolls back and is the failure.
+        @raise hoopd.errors.Unavailable: disk full, locked or unwritable.
+        """
+
+    def close():
+        """@return: Deferred of None once everything is written and the store is closed."""
+
+
+class IIdentityProvider(Interface):
+    """Turns a proof into an identity. Broker only; workers reach it through L{ISessions.admit}."""
+
+    def authenticate(proof):
+        """
+        @type proof: L{hoopd.values.Proof}
+        @return: Deferred of L{hoopd.values.Identity}
+        @raise hoopd.errors.AuthenticationFailed: indistinguishable for unknown name, wrong secret, expired
+            or revoked token.
+        """
+
+
+class ICredentialVault(Interface):
+    """Secrets of targets. Broker only, but for the answering of challenges, which workers reach by grant."""
+
+    def put(name, secret, by):
+        """Store C{secret} (L{hoopd.secret.Secret}) under C{name}, replacing an older version.
+
+        @return: Deferred of L{hoopd.values.SecretEntry}
+        """
+
+    def entries():
+        """@return: Deferred of a list of L{hoopd.values.SecretEntry}, by name."""
+
+    def remove(name, by):
+        """@return: Deferred of None. @raise KeyError: no such name."""
+
+    def rotate_master_key(by):
+        """Re-wrap every data key under a new master key; values are not re-encrypted.
+
+        @return: Deferred of the number of secrets re-wrapped.
+        """
+
+    def check():
+        """Open every secret once. @return: Deferred of a list of problems, as text; empty is well."""
+
+    def start_challenge(grant, target, offer):
+        """Begin the one SASL exchange of C{grant}.
+
+        @type grant: L{hoopd.values.Grant}
+        @type target: L{hoopd.values.Target}
+        @type offer: L{hoopd.values.ScramServerFirst}
+        @return: Deferred of C{(mechanism: str, client_first: bytes)}
+        @raise hoopd.errors.Denied: the grant is spent, lapsed or for another target.
+        @raise hoopd.errors.TargetError: certificate not good, or no acceptable mechanism.
+        """
+
+    def continue_challenge(grant, server_first):
+        """@return: Deferred of the client-final message, bytes. @raise hoopd.errors.TargetError"""
+
+    def finish_challenge(grant, server_final):
+        """Check the server's signature. @return: Deferred of None. @raise hoopd.errors.TargetError"""
+
+    def weak_answer(grant, target, method, salt):
+        """Answer C{"md5"} (with 4 salt bytes) or C{"cleartext"} where the target's configuration allows it.
+
+        @return: Deferred of bytes, the PasswordMessage payload without its terminator.
+        @raise hoopd.errors.Denied: not allowed for this target.
+        """
+
+
+class ISessions(Interface):
+    """Life of sessions, as workers see it: the broker's side of the route."""
+
+    def admit(proof, target, protocol):
+        """Authenticate, authorise, open the recording; everything is stored before the answer.
+
+        @type proof: L{hoopd.values.Proof}
+        @param target: the target's name as the client gave it
+        @return: Deferred of L{hoopd.values.Admission}
+        @raise hoopd.errors.AuthenticationFailed: bad proof. Whether the target exists is not told.
+        @raise hoopd.errors.Denied: proven, but unknown target or no rule gives access to it.
+        """
+
+    def ended(session, token, why, operations, denied, held):
+        """@return: Deferred of None"""
+
+    def register_cancel(session, token, key):
+        """Make C{key} (process id, secret: 4 + 4..256 bytes) route to this session.
+
+        @return: Deferred of None
+        """
+
+    def cancel(key, peer):
+        """A CancelRequest arrived somewhere; rate-limited, silently dropped if nothing matches.
+
+        @return: Deferred of None
+        """
+
+
+class IApprovals(Interface):
+    """Holds and their approval. States and legal transitions: L{hoopd.approvals.states}."""
+
+    def request(session, token, held):
+        """Park an operation; an identical one that waits or is approved already is joined, not repeated.
+
+        @type held: L{hoopd.values.HeldOperation}
+        @return: Deferred of L{hoopd.values.Approval} (state pending, or approved when joined)
+        """
+
+    def decided(approval):
+        """@return: Deferred of the L{hoopd.values.Approval} once it is no longer pending."""
+
+    def claim(session, token, approval, held):
+        """Move approved to claimed, on disk, for exactly C{held}, before it is forwarded. Once.
+
+        @return: Deferred of L{hoopd.values.Approval}
+        @raise hoopd.errors.Denied: not approved (any more), lapsed, claimed by another, or not this operation.
+        """
+
+    def settle(session, token, approval, outcome, detail):
+        """@param outcome: C{"executed"}, C{"failed"} or C{"unknown"}. @return: Deferred of L{Approval}"""
+
+    def withdraw(session, token, approval, why):
+        """The requester gives up a pending request. @return: Deferred of L{Approval}"""
+
+    def decide(approval, identity, approve, reason):
+        """One entitled person's word; quorum counts distinct people.
+
+        @type identity: L{hoopd.values.Identity}
+        @return: Deferred of L{hoopd.values.Approval}
+        @raise hoopd.errors.Denied: requester, agent, not entitled, voted already, or no longer pending.
+        """
+
+    def find(states=None, requester=None, target=None):
+        """@return: Deferred of a list of L{hoopd.values.Approval}, newest first."""
+
+    def show(approval):
+        """@return: Deferred of L{hoopd.values.Approval}. @raise KeyError: unknown id."""
+
+
+class IRecorder(Interface):
+    """One session's recording, as its worker writes it (hoopd.audit.recording says the format)."""
+
+    session = Attribute("session id")
+
+    def write(kind, fields):
+        """Append one frame before returning: it is with the kernel, so a C{kill -9} of us loses nothing.
+
+        @param kind: a frame kind of L{hoopd.audit.events.FRAMES}
+        @param fields: JSON-able mapping; already scrubbed and masked
+        @return: the frame's sequence number
+        @raise hoopd.errors.RecordError: nothing more can be written; the session takes no further operation.
+        """
+
+    def sync():
+        """@return: Deferred of None once all that was written is on disk (grouped fdatasync in a thread)."""
+
+    def close():
+        """Close the descriptor."""
+
+
+class ILedger(Interface):
+    """The append-only Merkle log (RFC 6962). Broker only."""
+
+    def append(kind, fields):
+        """Add a leaf; durable when fired.
+
+        @param kind: a leaf kind of L{hoopd.audit.events.LEAVES}
+        @return: Deferred of the leaf's index (int)
+        """
+
+    def checkpoint():
+        """Sign and publish the present head. @return: Deferred of the signed note, str."""
+
+
+class IPolicyService(Interface):
+    """Pure judgement over one versioned snapshot; no I/O, any process."""
+
+    version = Attribute("digest of rules, targets and mask key id: str")
+
+    def targets():
+        """@return: mapping of name to L{hoopd.values.Target}"""
+
+    def may_connect(identity, target, now):
+        """@return: L{hoopd.values.Decision}: "allow" if any rule could allow something there."""
+
+    def decide(identity, target, operation, now):
+        """
+        @type operation: L{hoopd.values.Operation}
+        @return: L{hoopd.values.Decision}
+        """
+
+    def masks(identity, target, now):
+        """@return: tuple of L{hoopd.values.Mask} that apply (exceptions taken out)."""
+
+
+class IMasker(Interface):
+    """Redacts values; pure. One per policy snapshot, because it holds the installation's hash key."""
+
+    def redact(mask, value):
+        """
+        @type mask: L{hoopd.values.Mask}
+        @param value: text value, bytes in the session's encoding (UTF-8)
+        @return: bytes, or None for SQL NULL. Never raises: what it cannot treat it replaces wholly.
+        """
+
+
+class IProtocolPlugin(Interface):
+    """One wire protocol that a worker serves."""
+
+    name = Attribute("C{postgres}, C{ssh} …: the configuration's listener table and worker kind")
+
+    def factory(worker):
+        """
+        @param worker: L{IWorker}
+        @return: a Twisted IProtocolFactory for the client side of the protocol
+        """
+
+
+class IWorker(Interface):
+    """What a worker process offers to its protocol plugin."""
+
+    sessions = Attribute("L{ISessions}")
+    approvals = Attribute("L{IApprovals}")
+    vault = Attribute("the challenge answering part of L{ICredentialVault}")
+    policy = Attribute("the present L{IPolicyService}; replaced when the broker sends a new snapshot")
+    masker = Attribute("the present L{IMasker}")
+    config = Attribute("the listener's configuration: L{hoopd.config.schema.Listener}")
+    tls = Attribute("ITLS options for the client leg: IOpenSSLServerConnectionCreator, or None")
+    reactor = Attribute("IReactorTCP, IReactorTime")
+
+    def recorder(admission):
+        """@return: L{IRecorder} on C{admission.recording}"""
+
+    def event(name, fields):
+        """Log one decision as a versioned JSON line (L{hoopd.audit.events.CATALOGUE})."""
+
+    def available():
+        """@return: C{""} while operations may run; else why not (broker away longer than its grace)."""
+
+    def opened(session):
+        """A session protocol object began. It has C{cancel()}, C{end(why)} and C{session} (id or None)."""
+
+    def closed(session):
+        """It ended."""

@@ -1,0 +1,317 @@
+"""The values that services and processes exchange: frozen, plain, without behaviour beyond their own names.
+
+Not here: rules (L{hoopd.policy}), parse trees (L{hoopd.sql}), wire messages (L{hoopd.protocols}).
+Times are seconds since the epoch (float, UTC), durations seconds. Words are those of docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from attrs import Factory, field, frozen
+
+from hoopd.secret import Secret
+
+Kind = Literal["human", "agent"]
+Duty = Literal["administrator", "approver", "auditor", "user"]
+Verdict = Literal["allow", "deny", "hold"]
+Show = Literal["full", "last4", "partial", "hash", "null"]
+Mode = Literal["enforce", "observe"]
+
+DUTIES: tuple[Duty, ...] = ("administrator", "approver", "auditor", "user")
+
+
+def _mapping() -> Any:
+    return field(factory=dict, hash=False)
+
+
+@frozen
+class Identity:
+    """Who acts. C{kind} is set by the kind of proof, never by a claim."""
+
+    subject: str
+    kind: Kind
+    groups: frozenset[str] = frozenset()
+    #: scopes narrow: None is unrestricted; else target name patterns and operation classes, as
+    #: C{"target:orders-*"} and C{"do:read"}
+    scopes: tuple[str, ...] | None = None
+    duties: frozenset[str] = frozenset({"user"})
+    #: on whose behalf (RFC 8693 section 4.1 C{act}, turned round): an identity name or None
+    act: str | None = None
+    #: how it was proven: C{"oidc:<issuer>"}, C{"password"}, C{"token:<token id>"}
+    proof: str = ""
+    proven_at: float = 0.0
+    #: when the proof lapses, or None
+    expires_at: float | None = None
+    claims: Mapping[str, Any] = _mapping()
+
+    @property
+    def name(self) -> str:
+        """C{"user:priya"} or C{"agent:ci/orders@main"}, as policies write it."""
+        return f"{'user' if self.kind == 'human' else 'agent'}:{self.subject}"
+
+
+@frozen
+class Peer:
+    """The client's end of a connection, as the listener saw it."""
+
+    address: str
+    port: int
+    encrypted: bool
+    server_name: str | None = None
+
+
+@frozen
+class Proof:
+    """What a client offers as proof of identity: a claimed name and a password or token."""
+
+    claimed: str
+    secret: Secret
+    peer: Peer
+
+
+@frozen
+class TargetTls:
+    """How the leg to a target is secured. C{mode}: verify-full (default), verify-ca, or off (explicit)."""
+
+    mode: Literal["verify-full", "verify-ca", "off"] = "verify-full"
+    #: PEM text of the certificate authorities; None is the system's
+    authorities: str | None = None
+    server_name: str | None = None
+
+
+@frozen
+class Target:
+    """One server that sessions can be opened to."""
+
+    name: str
+    protocol: str
+    host: str
+    port: int
+    labels: Mapping[str, str] = _mapping()
+    #: name of the vault secret; the account's name is not secret
+    credential: str = ""
+    username: str = ""
+    #: databases a client may name (first is the default), for protocols that have them
+    databases: tuple[str, ...] = ()
+    tls: TargetTls = TargetTls()
+    mode: Mode = "enforce"
+    #: password methods allowed besides SCRAM: "md5", "cleartext" need explicit configuration
+    weak_authentication: tuple[str, ...] = ()
+    description: str = ""
+    #: functions of the target's own that are known to reveal no masked column and to change nothing
+    trusted_functions: tuple[str, ...] = ()
+
+
+@frozen
+class Grant:
+    """Permission to open one target for one session: only an authorisation by the broker makes one."""
+
+    session: str
+    target: str
+    identity: str
+    issued_at: float
+    expires_at: float
+    #: unguessable; the broker answers challenges of this grant to its bearer only, once
+    token: Secret
+
+
+@frozen
+class Admission:
+    """The broker's answer to a client that proved itself: everything a worker needs to run one session."""
+
+    session: str
+    #: unguessable; every later request of this session carries it
+    token: Secret
+    identity: Identity
+    target: Target
+    grant: Grant
+    #: descriptor of the open recording; the worker owns it and closes it
+    recording: int
+    started_at: float
+
+
+@frozen
+class Operation:
+    """One judged unit, in protocol-neutral terms.
+
+    @ivar classes: what it does, in the words of docs/policy.md (C{read write ddl insert update delete merge
+        truncate drop create alter grant introspect session transaction copy-in copy-out call explain …}).
+        Broad words come along with narrow ones: a DELETE carries C{{"write", "delete"}}.
+    @ivar objects: what it touches, as C{"schema.table"}.
+    @ivar facts: values that C{when} conditions read as C{op.<name>}.
+    """
+
+    protocol: str
+    classes: frozenset[str]
+    text: str
+    objects: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = _mapping()
+    reason: str | None = None
+
+
+@frozen
+class Mask:
+    """One mask that applies to an identity on a target: which columns, and what is shown instead."""
+
+    rule: str
+    #: patterns C{"table.column"} or C{"schema.table.column"}; C{*} matches within one part
+    columns: tuple[str, ...]
+    show: Show
+    #: "equality" permits comparing the column for equality with a constant
+    find: Literal["", "equality"] = ""
+
+
+@frozen
+class HoldTerms:
+    """Under which terms an operation waits."""
+
+    rule: str
+    #: groups (or identity names) entitled to approve: C{"group:leads"}
+    by: tuple[str, ...]
+    quorum: int = 1
+    #: seconds that the requester's connection waits, and that the request stays open
+    wait: float = 900.0
+    in_transaction: bool = False
+    notify: tuple[str, ...] = ()
+    why: str = ""
+
+
+@frozen
+class Limits:
+    """Obligations on what comes back."""
+
+    max_rows: int | None = None
+
+
+@frozen
+class Decision:
+    """What policy says of one operation, with the ids of the rules that said it."""
+
+    verdict: Verdict
+    rules: tuple[str, ...] = ()
+    why: str = ""
+    hint: str = ""
+    holds: tuple[HoldTerms, ...] = ()
+    limits: Limits = Limits()
+    policy: str = ""
+    #: the target observes: what the verdict would have been; C{verdict} is then "allow"
+    observed: Verdict | None = None
+    #: False where a condition read the clock, a parameter or a counter: decide again each time
+    cacheable: bool = True
+
+
+@frozen
+class HeldOperation:
+    """An operation that waits, as the worker hands it to the approvals.
+
+    C{statement} and C{parameters} are exact (they are digested with the broker's key and not stored);
+    C{redacted} is what people see and what is stored.
+    """
+
+    session: str
+    protocol: str
+    statement: bytes
+    parameters: bytes
+    #: session state that the meaning depends on: database, role, search_path …
+    context: str
+    redacted: str
+    classes: tuple[str, ...]
+    objects: tuple[str, ...]
+    reason: str | None
+    holds: tuple[HoldTerms, ...]
+    policy: str
+
+
+ApprovalState = Literal[
+    "pending", "approved", "claimed", "executed", "failed", "unknown", "denied", "expired", "cancelled"
+]
+
+
+@frozen
+class Vote:
+    """One person's word on a held operation."""
+
+    identity: str
+    approve: bool
+    reason: str
+    at: float
+    groups: frozenset[str] = frozenset()
+
+
+@frozen
+class Approval:
+    """A held operation's visible side."""
+
+    id: str
+    state: ApprovalState
+    requester: str
+    act: str | None
+    target: str
+    session: str
+    redacted: str
+    classes: tuple[str, ...]
+    objects: tuple[str, ...]
+    reason: str | None
+    holds: tuple[HoldTerms, ...]
+    policy: str
+    requested_at: float
+    #: when the request lapses if nobody decides
+    deadline: float
+    #: when an approval lapses if nobody claims it; None before it is approved
+    claim_by: float | None = None
+    votes: tuple[Vote, ...] = ()
+    settled_at: float | None = None
+    outcome: str = ""
+    revision: int = 0
+
+
+@frozen
+class SessionSummary:
+    """One session as lists show it."""
+
+    id: str
+    identity: str
+    kind: Kind
+    act: str | None
+    target: str
+    protocol: str
+    peer: str
+    started_at: float
+    ended_at: float | None = None
+    ended_why: str = ""
+    operations: int = 0
+    denied: int = 0
+    held: int = 0
+    recording: str = ""
+
+
+@frozen
+class SecretEntry:
+    """A vault secret as lists show it: never its value."""
+
+    name: str
+    version: int
+    created_at: float
+    created_by: str
+    master_key: str
+
+
+@frozen
+class ScramServerFirst:
+    """What the target said in AuthenticationSASL, as the worker relays it to the vault."""
+
+    mechanisms: tuple[str, ...]
+    #: DER certificates the target presented, leaf first; empty without TLS
+    certificates: tuple[bytes, ...] = ()
+    server_name: str = ""
+
+
+@frozen
+class Event:
+    """One decision or act for the log, as a versioned line. C{name} is in L{hoopd.audit.events.CATALOGUE}."""
+
+    name: str
+    at: float
+    fields: Mapping[str, Any] = Factory(dict)
