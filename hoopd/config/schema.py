@@ -1,0 +1,141 @@
+"""Every key an operator may write, with its type, its default and the reason for it; not the reading of files.
+
+L{hoopd.config.loader} turns TOML into these classes, strictly. Durations in files are strings such as C{"15m"}
+or numbers of seconds; here they are seconds. Sizes are integers of bytes or strings such as C{"64KiB"}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from attrs import NOTHING, field, frozen
+
+from hoopd.values import Target
+
+
+def key(why: str, default: Any = NOTHING, kind: str = "", factory: Any = None) -> Any:
+    """One key of a table.
+
+    @param why: the reason and meaning, for the reference page and for error messages.
+    @param kind: "duration" or "size" where the file's form differs from the value's, "path" for file names.
+    """
+    metadata = {"why": why, "kind": kind}
+    if factory is not None:
+        return field(factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@frozen
+class Paths:
+    state: str = key("store, recordings, ledger; backed up as one", "/var/lib/hoopd", "path")
+    run: str = key("the control socket; emptied at boot", "/run/hoopd", "path")
+    log: str = key("where decisions go as JSON lines; - is standard output, for the journal", "-", "path")
+
+
+@frozen
+class Listener:
+    address: str = key("where to listen; loopback until an operator says otherwise", "127.0.0.1")
+    port: int = key("TCP port")
+    workers: int = key("processes; one per core that this protocol may use", 2)
+    certificate: str = key("PEM file of the TLS certificate chain shown to clients", "", "path")
+    key: str = key("PEM file of its key; mode 0600 or 0640", "", "path")
+    plaintext_loopback: bool = key(
+        "take passwords without TLS from loopback clients; off because a token in clear is a stolen token", False
+    )
+    max_connections: int = key("a worker's connections; 1,000 idle ones cost about 120 MiB", 1000)
+    max_unauthenticated: int = key("connections that have not proven themselves, a worker; bounds floods", 600)
+    login_timeout: float = key("seconds for start-up and proof; a silent client costs a socket so long", 30.0, "duration")
+    max_message: int = key("largest single message that must be held whole to be judged", 16 * 1024 * 1024, "size")
+    record_rows: int = key("rows of a statement's result kept in the recording, then count and hash", 1000)
+    record_bytes: int = key("bytes of a statement's result kept in the recording", 1024 * 1024, "size")
+    durability: Literal["none", "writes", "all"] = key(
+        "which operations wait for the disk before they are forwarded: writes, DDL and approved ones by default",
+        "writes",
+    )
+
+
+@frozen
+class Processes:
+    broker_grace: float = key("how long sessions go on while the broker is away", 30.0, "duration")
+    drain: float = key("how long SIGTERM and reload wait for sessions to end by themselves", 60.0, "duration")
+    silent: float = key("a child that says nothing for so long is killed", 10.0, "duration")
+    restart_delay: float = key("first pause before a dead child is started again; doubles", 0.2, "duration")
+    restart_delay_max: float = key("largest such pause", 30.0, "duration")
+    users: Mapping[str, str] = key("system user of each role, in production", factory=dict)
+
+
+@frozen
+class OidcProvider:
+    issuer: str = key("the issuer's URL, exactly as tokens carry it")
+    audience: tuple[str, ...] = key("accepted audiences; a token for somebody else is refused")
+    kind: Literal["human", "agent"] = key("what the holders of this provider's tokens are; never taken from a claim", "human")
+    algorithms: tuple[str, ...] = key("accepted signature algorithms; none and HMAC never are", ("RS256", "ES256", "EdDSA", "PS256"))
+    subject_claim: str = key("claim that names the identity", "sub")
+    groups_claim: str = key("claim that lists groups; empty for none", "groups")
+    scopes_claim: str = key("claim whose words narrow what the token may do; empty for none", "")
+    act_claim: str = key("claim that names on whose behalf an agent acts; empty for none", "")
+    group_prefix: str = key("put before each group, so that two providers cannot name the same one", "")
+    subject_prefix: str = key("put before each subject, likewise", "")
+    duties: Mapping[str, str] = key("group to duty: administrator, approver, auditor", factory=dict)
+    leeway: float = key("clock difference forgiven", 30.0, "duration")
+    authorities: str = key("PEM file of the authorities of the provider's TLS; empty is the system's", "", "path")
+    allow_http: bool = key("permit a plain http issuer on loopback, for tests and demonstrations only", False)
+
+
+@frozen
+class IdentityConfig:
+    oidc: Mapping[str, OidcProvider] = key("OpenID Connect providers by name", factory=dict)
+    token_lifetime: float = key("default life of issued tokens", 30 * 86400.0, "duration")
+    token_lifetime_max: float = key("no issued token lives longer", 366 * 86400.0, "duration")
+    failures_per_minute: int = key("failed proofs a minute from one address before answers slow down", 30)
+
+
+@frozen
+class VaultConfig:
+    master_key: str = key(
+        "where the master key is: credential:NAME (systemd), file:PATH (mode 0600), passphrase:PATH (a file the "
+        "passphrase is read from)",
+        "credential:hoopd-master-key",
+    )
+
+
+@frozen
+class AuditConfig:
+    origin: str = key("name of this log in its checkpoints (C2SP tlog-checkpoint)", "hoopd.local/ledger")
+    witness: tuple[str, ...] = key("directories or https URLs that get every checkpoint", ())
+    checkpoint_every: float = key("pause between checkpoints when leaves came", 10.0, "duration")
+    segment_bytes: int = key("a recording is sealed after so many bytes", 1024 * 1024, "size")
+    segment_every: float = key("or after so long", 10.0, "duration")
+
+
+@frozen
+class ApprovalsConfig:
+    claim_within: float = key("how long an approval waits for the requester to come back", 900.0, "duration")
+    pending_per_identity: int = key("open requests of one identity; more would bury the approvers", 20)
+
+
+@frozen
+class Limits:
+    statement_inline: int = key("statements up to this size are parsed in the worker, others in a killable child", 8192, "size")
+    statement_max: int = key("larger statements are refused", 1024 * 1024, "size")
+    parse_seconds: float = key("a parse that takes longer is killed and the statement refused", 5.0, "duration")
+    parse_memory: int = key("address space of a parser child", 1024 * 1024 * 1024, "size")
+    queue_bytes: int = key("bytes a client may send ahead while its operation is held", 1024 * 1024, "size")
+    catalogue_poll: float = key("pause between looks for DDL that did not pass through us", 5.0, "duration")
+
+
+@frozen
+class Config:
+    """hoopd.toml and targets.d/ together; policies.d/ is L{hoopd.policy}'s."""
+
+    directory: str
+    paths: Paths = key("where things are", factory=Paths)
+    listen: Mapping[str, Listener] = key("one table a protocol: listen.postgres", factory=dict)
+    processes: Processes = key("the family of processes", factory=Processes)
+    identity: IdentityConfig = key("who people and agents are", factory=IdentityConfig)
+    vault: VaultConfig = key("where secrets of targets are", factory=VaultConfig)
+    audit: AuditConfig = key("the record", factory=AuditConfig)
+    approvals: ApprovalsConfig = key("holds", factory=ApprovalsConfig)
+    limits: Limits = key("bounds on what one client may cost", factory=Limits)
+    targets: Mapping[str, Target] = key("targets by name, from targets.d/*.toml", factory=dict)
