@@ -264,3 +264,30 @@ class IWorker(Interface):
 
     def closed(session):
         """It ended."""
+
+
+class IVerifier(Interface):
+    """Fetches and parses what identity providers say. Lives in the verifier process, holds no secret of ours."""
+
+    def verify(token):
+        """Check an OIDC JWT wholly: issuer, audience, times, algorithm, signature.
+
+        @type token: L{hoopd.secret.Secret}
+        @return: Deferred of L{hoopd.identity.values.VerifiedToken}: provider name, claims, expiry
+        @raise hoopd.errors.AuthenticationFailed: not good. @raise hoopd.errors.Unavailable: provider is away and
+            its keys are not cached.
+        """
+
+
+class IAdministration(Interface):
+    """What hoopctl asks for. Broker only; control relays it."""
+
+    def call(token, verb, arguments):
+        """Authenticate C{token}, check the duty that C{verb} needs, act, and record it.
+
+        @type token: L{hoopd.secret.Secret}; empty for the verbs that take a one-time token instead
+        @param verb: a name of L{hoopd.administration.VERBS}, such as C{"approvals.approve"}
+        @param arguments: JSON-able mapping
+        @return: Deferred of a JSON-able value
+        @raise hoopd.errors.AuthenticationFailed, hoopd.errors.Denied, KeyError (unknown id), ValueError (arguments)
+        """
