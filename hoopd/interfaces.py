@@ -105,6 +105,13 @@ class ISessions(Interface):
     def ended(session, token, why, operations, denied, held):
         """@return: Deferred of None"""
 
+    def resume(sessions):
+        """A worker tells a new broker which sessions it has alive.
+
+        @param sessions: list of C{(session, token)}
+        @return: Deferred of the list of session ids that are not known; the worker ends those
+        """
+
     def register_cancel(session, token, key):
         """Make C{key} (process id, secret: 4 + 4..256 bytes) route to this session.
 
