@@ -1,0 +1,63 @@
+"""What a child process is given when it starts; not how it came by it (L{hoopd.roles.child})."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+
+from hoopd.config.schema import Config
+from hoopd.ipc.broker import Peers
+from hoopd.ipc.link import Link
+from hoopd.roles.serving import Serving
+from hoopd.roles.sharing import Share
+
+
+@define(eq=False)
+class ChildContext:
+    """
+    @ivar role: C{"broker"}, C{"verifier"}, C{"control"} or C{"worker"}.
+    @ivar name: C{"broker"}, or C{"worker/postgres/2"}: unique among the processes of one generation.
+    @ivar generation: how many times the supervisor has re-executed itself before this child began.
+    @ivar config: the configuration this generation was checked with. Files on disk may be newer: do not read
+        hoopd.toml or targets.d again.
+    @ivar policies: the text of each file of policies.d by its name, as it was when this generation was checked;
+        only the broker is given them.
+    @ivar listeners: name to descriptor of the inherited listeners; use L{serve}.
+    @ivar link: worker, control and verifier: the way to the broker, whichever one lives. None in the broker.
+    @ivar peers: the broker's view on everybody attached to it. None elsewhere.
+    @ivar reload: broker only: ask the supervisor to reload; Deferred of None when the new configuration is good
+        and the reload begins. Fails with ConfigError, whose text is the reasons, when it is not.
+    """
+
+    role: str
+    name: str
+    generation: int
+    config: Config
+    reactor: Any
+    policies: Mapping[str, str] = field(factory=dict, repr=False)
+    listeners: Mapping[str, int] = field(factory=dict)
+    link: Link | None = None
+    peers: Peers | None = None
+    share: Share | None = None
+    reload: Callable[[], Deferred[None]] | None = None
+    serving: list[Serving] = field(factory=list)
+
+    @property
+    def listener(self) -> str:
+        """A worker's listener table: C{"postgres"} of C{"worker/postgres/2"}."""
+        return self.name.split("/")[1]
+
+    def serve(self, name: str, factory: Any, limit: int | None = None) -> Serving:
+        """Accept connections on the inherited listener C{name}, sharing fairly with the other workers.
+
+        @param factory: IProtocolFactory.
+        @param limit: while so many connections are open (see L{Serving.opened}) none is accepted.
+        @return: the L{Serving}; it is closed by the child itself when the process drains.
+        """
+        serving = Serving(self.reactor, self.listeners[name], factory, self.share, limit)
+        self.serving.append(serving)
+        serving.start()
+        return serving
