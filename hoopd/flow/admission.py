@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from hoopd.errors import AuthenticationFailed, Denied
-from hoopd.identity.provider import identity_from_json, identity_to_json
 from hoopd.interfaces import ISessions
+from hoopd.ipc import wire
 from hoopd.secret import Secret
 from hoopd.values import Admission, Grant, Identity, Peer, Proof, SessionSummary, Target
 
@@ -97,7 +97,7 @@ class Admissions:
         )
         for id, token_digest, worker, identity, target, protocol, started_at in rows:
             self._orphans[id] = Live(
-                id, token_digest, worker, identity_from_json(identity), target, protocol, started_at
+                id, token_digest, worker, wire.decode(identity.encode(), Identity), target, protocol, started_at
             )
         if self._orphans:
             self._lost_call = self.clock.callLater(self.resume_within, self._end_orphans)
@@ -183,7 +183,7 @@ class Admissions:
                 recording=self.recordings.name(session),
             )
             await self.index.insert(summary)
-            row = (session, digest(token), worker, identity_to_json(identity), target.name, protocol, where, now)
+            row = (session, digest(token), worker, wire.encode(identity).decode(), target.name, protocol, where, now)
             await self.store.transact(
                 lambda tx: tx.execute("INSERT INTO live_sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
             )
@@ -193,7 +193,13 @@ class Admissions:
         self.live[session] = Live(session, row[1], worker, identity, target.name, protocol, now)
         self.event(
             "session.opened",
-            {"session": session, "identity": identity.name, "target": target.name, "peer": where, "act": identity.act},
+            {
+                "session": session,
+                "identity": identity.name,
+                "target": target.name,
+                "peer": where,
+                "act": identity.act,
+            },
         )
         return Admission(
             session=session,
@@ -265,18 +271,13 @@ class Admissions:
         unknown = []
         for id, token in sessions:
             found = self._orphans.get(id) or self.live.get(id)
-            if found is None or not hmac.compare_digest(found.token_digest, digest(token)):
+            mine = found is not None and found.worker == worker
+            if found is None or not mine or not hmac.compare_digest(found.token_digest, digest(token)):
                 unknown.append(id)
-                continue
-            if id not in self.live:
+            elif id not in self.live:
                 await self._value(self.recordings.adopt(id))
                 self._orphans.pop(id, None)
                 self.live[id] = found
-            if found.worker != worker:
-                await self.store.transact(
-                    lambda tx, id=id: tx.execute("UPDATE live_sessions SET worker = ? WHERE id = ?", (worker, id))
-                )
-                found.worker = worker
         return unknown
 
     async def worker_gone(self, worker: str) -> None:
@@ -289,7 +290,9 @@ class Admissions:
 
         @return: how many were told to end.
         """
-        mine = [each for each in self.live.values() if each.identity.name == identity or each.identity.act == identity]
+        mine = [
+            each for each in self.live.values() if each.identity.name == identity or each.identity.act == identity
+        ]
         for session in mine:
             self.reach_end(session.id, why)
         return len(mine)
@@ -304,14 +307,15 @@ class Admissions:
         self._by_key[key] = session
         found.keys.add(key)
 
-    def cancel(self, key: bytes, peer: Peer) -> None:
+    def cancel(self, key: bytes, peer: Peer | str) -> None:
         """See L{hoopd.interfaces.ISessions.cancel}."""
-        if not self._may_cancel(peer.address):
+        address = peer.address if isinstance(peer, Peer) else peer
+        if not self._may_cancel(address):
             return
         for known, session in self._by_key.items():
             # Keys are compared in constant time: an attacker who can time us must not find one byte by byte.
             if hmac.compare_digest(known, key):
-                self.event("operation.cancel-requested", {"session": session, "peer": peer.address})
+                self.event("operation.cancel-requested", {"session": session, "peer": address})
                 self.reach_cancel(session)
                 return
 
@@ -364,7 +368,7 @@ class WorkerSessions:
 
         return _deferred(work())
 
-    def cancel(self, key: bytes, peer: Peer) -> Deferred[Any]:
+    def cancel(self, key: bytes, peer: Peer | str) -> Deferred[Any]:
         async def work() -> None:
             self.admissions.cancel(key, peer)
 
@@ -402,9 +406,7 @@ class WorkerApprovals:
         )
 
     def settle(self, session: str, token: Secret, approval: str, outcome: str, detail: str) -> Deferred[Any]:
-        return self._checked(
-            session, token, lambda: self.approvals.settle(session, token, approval, outcome, detail)
-        )
+        return self._checked(session, token, lambda: self.approvals.settle(session, token, approval, outcome, detail))
 
     def withdraw(self, session: str, token: Secret, approval: str, why: str) -> Deferred[Any]:
         return self._checked(session, token, lambda: self.approvals.withdraw(session, token, approval, why))
