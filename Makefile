@@ -1,0 +1,40 @@
+# hoopd: `make demo` shows it working, `make test` runs everything. Both set up what they need (Debian 12).
+.PHONY: help demo test unit integration lint bench bench-check setup clean
+
+PY := .venv/bin/python
+
+help:
+	@echo "make demo         start hoopd with a throw-away PostgreSQL and show the main job"
+	@echo "make test         set up, then lint, types, unit and integration tests"
+	@echo "make unit         the fast tests alone"
+	@echo "make bench        measure hoopd beside direct connections and PgBouncer"
+	@echo "make clean        remove the virtual environment and what demo and tests left"
+
+setup:
+	@tools/setup.sh test
+
+demo:
+	@tools/setup.sh run
+	@$(PY) tools/demo.py
+
+test: setup lint
+	$(PY) -m pytest -q -n 2 --dist loadfile --timeout 300 tests
+
+unit: setup
+	$(PY) -m pytest -q -n 2 --dist loadfile --timeout 120 tests --ignore tests/integration
+
+integration: setup
+	$(PY) -m pytest -q -n 2 --dist loadfile --timeout 300 tests/integration
+
+lint: setup
+	.venv/bin/ruff check hoopd tests tools twisted
+	.venv/bin/mypy
+
+bench: setup
+	$(PY) tools/bench.py
+
+bench-check: setup
+	$(PY) tools/bench.py --check
+
+clean:
+	rm -rf .venv .demo build dist *.egg-info tests/integration/oidc/node_modules
