@@ -39,7 +39,6 @@ class Listener:
     port: int = key("TCP port")
     workers: int = key("processes; one per core that this protocol may use", 2)
     certificate: str = key("PEM file of the TLS certificate chain shown to clients", "", "path")
-    key: str = key("PEM file of its key; mode 0600 or 0640", "", "path")
     plaintext_loopback: bool = key(
         "take passwords without TLS from loopback clients; off because a token in clear is a stolen token", False
     )
@@ -53,12 +52,15 @@ class Listener:
         "which operations wait for the disk before they are forwarded: writes, DDL and approved ones by default",
         "writes",
     )
+    # last: from here on "key" is this attribute, no longer the function
+    key: str = key("PEM file of its key; mode 0600 or 0640", "", "path")
 
 
 @frozen
 class Processes:
     broker_grace: float = key("how long sessions go on while the broker is away", 30.0, "duration")
-    drain: float = key("how long SIGTERM and reload wait for sessions to end by themselves", 60.0, "duration")
+    drain: float = key("how long SIGTERM waits for sessions to end by themselves", 60.0, "duration")
+    reload_drain: float = key("how long a reload lets sessions of old workers live; 0 is until they end", 0.0, "duration")
     silent: float = key("a child that says nothing for so long is killed", 10.0, "duration")
     restart_delay: float = key("first pause before a dead child is started again; doubles", 0.2, "duration")
     restart_delay_max: float = key("largest such pause", 30.0, "duration")
