@@ -33,7 +33,7 @@ class Paths:
     log: str = key("where decisions go as JSON lines; - is standard output, for the journal", "-", "path")
 
 
-@frozen
+@frozen(kw_only=True)
 class Listener:
     address: str = key("where to listen; loopback until an operator says otherwise", "127.0.0.1")
     port: int = key("TCP port")
