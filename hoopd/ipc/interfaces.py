@@ -39,7 +39,9 @@ class IWorkerServices(Interface):
     """What the broker offers to one worker. Every session token is checked by the services themselves."""
 
     sessions = Attribute("L{hoopd.interfaces.ISessions}")
-    approvals = Attribute("L{hoopd.interfaces.IApprovals}; a worker reaches request, decided, claim, settle, withdraw")
+    approvals = Attribute(
+        "L{hoopd.interfaces.IApprovals}; a worker reaches request, decided, claim, settle, withdraw"
+    )
     vault = Attribute("L{hoopd.interfaces.ICredentialVault}; a worker reaches the answering of challenges")
     targets = Attribute(
         "mapping of name to L{hoopd.values.Target}: a worker names a target, and the broker's own entry is used, "
@@ -58,7 +60,10 @@ class IBrokerRole(IRole):
         """
 
     def worker_gone(worker):
-        """The worker is dead, or has let go of this broker: what it held here is over. @return: None"""
+        """The worker is dead: its sessions are over. Not called when it goes over to another broker.
+
+        @return: None
+        """
 
     def control_services():
         """@return: L{hoopd.interfaces.IAdministration}"""

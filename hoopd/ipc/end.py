@@ -1,0 +1,159 @@
+"""One end of a conversation: AMP with bounded descriptors, bounded questions and errors that stay at home.
+
+An error of L{hoopd.ipc.wire.ERRORS} crosses with its class and text. Anything else that an answer raises is our bug:
+it is logged here, and the other side gets L{Unavailable} without its text, which might quote what must not leave.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from hoopd.errors import Unavailable
+from hoopd.ipc import wire
+from hoopd.ipc.commands import Call, Refused
+
+#: descriptors received and not yet claimed by a command; ours carry at most two each, and claim them at once
+DESCRIPTORS_MAX = 16
+
+#: questions of one peer that are being answered. A worker has at most 1,000 connections (listen.*.max_connections)
+#: and each asks one thing at a time; more than half of them at once is a flood, and the caller's link queues it.
+QUESTIONS_MAX = 512
+
+
+class End(amp.AMP):
+    """Subclasses answer with C{@Command.responder} methods, which may be coroutines.
+
+    @ivar asked: how many questions of the other side are being answered.
+    """
+
+    log = Logger()
+    quota = QUESTIONS_MAX
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.lost = False
+        self._quiet: list[Deferred[None]] = []
+
+    # -- descriptors ------------------------------------------------------------------------------------------
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        super().fileDescriptorReceived(descriptor)
+        if len(self._descriptors) > DESCRIPTORS_MAX:
+            self.log.error("{end} sends descriptors that nothing asks for: connection ended", end=self)
+            transport: Any = self.transport
+            transport.abortConnection()
+
+    def _sendFileDescriptor(self, descriptor: int) -> int:
+        if self.lost or self.transport is None:
+            raise ConnectionLost
+        return int(super()._sendFileDescriptor(descriptor))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = True
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+        super().connectionLost(reason)
+
+    # -- answering --------------------------------------------------------------------------------------------
+
+    def dispatchCommand(self, box: Any) -> Deferred[Any]:
+        if self.asked >= self.quota:
+            # its descriptors, if any, stay unclaimed and end the connection soon
+            return _refusal(Unavailable("too many questions at once"))
+        self.asked += 1
+        return super().dispatchCommand(box).addErrback(self._translated, box).addBoth(self._answered)
+
+    def _translated(self, failure: Failure, box: Any) -> Any:
+        error = failure.value
+        if isinstance(error, amp.RemoteAmpError):
+            return failure
+        text = wire.error_to_text(failure.value)
+        if text is None:
+            if isinstance(error, amp.BadLocalReturn):
+                # its text quotes the whole answer, which may hold what no log should
+                failure = error.enclosed
+            if not self.lost:
+                name = box[amp.COMMAND].decode("ascii", "replace")
+                self.log.failure("{command} could not be answered", failure=failure, command=name)
+            return _refusal(Unavailable("the gateway met an error of its own; its log says more"))
+        return Failure(amp.RemoteAmpError(Call.errors[Refused], text))
+
+    def _answered(self, result: Any) -> Any:
+        self.asked -= 1
+        if not self.asked:
+            waiting, self._quiet = self._quiet, []
+            # after the answer itself has been written
+            for deferred in waiting:
+                deferred.callback(None)
+        return result
+
+    def quiet(self) -> Deferred[None]:
+        """@return: Deferred of None once no question is being answered."""
+        deferred: Deferred[None] = Deferred()
+        if self.asked:
+            self._quiet.append(deferred)
+        else:
+            deferred.callback(None)
+        return deferred
+
+    # -- asking -----------------------------------------------------------------------------------------------
+
+    def ask(self, command: type[Call], **arguments: Any) -> Deferred[Any]:
+        """@return: Deferred of the response mapping; fails with an error of L{hoopd.errors}, KeyError or ValueError.
+
+        A connection that ends fails it with L{Lost}. There is no deadline here (L{hoopd.ipc.link} has them).
+        """
+        if self.lost or self.transport is None:
+            return _failed(Lost())
+        # whatever an argument raises while it is written (too long, no written form) fails this call alone
+        return maybeDeferred(self.callRemote, command, **arguments).addErrback(self._heard, command)
+
+    def tell(self, command: type[Call], **arguments: Any) -> None:
+        """Send a command that has no answer, if there is still somebody."""
+        if not self.lost and self.transport is not None:
+            self.callRemote(command, **arguments)
+
+    def _heard(self, failure: Failure, command: type[Call]) -> Any:
+        error = failure.value
+        if isinstance(error, Refused):
+            raise wire.error_from_text(str(error))
+        if isinstance(error, wire.WireError):
+            self.log.error("answer to {command}: {error}", command=command.__name__, error=str(error))
+            raise Unavailable("the answer of another process of the gateway was not understood")
+        if isinstance(error, amp.AmpError):
+            raise Unavailable(f"another process of the gateway does not answer {command.__name__}")
+        if isinstance(error, ConnectionDone | ConnectionLost):
+            raise Lost()
+        return failure
+
+    def close(self) -> None:
+        """End the connection after what is written has left."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+class Lost(Unavailable):
+    """The connection ended before the answer: whether the command took effect is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("the broker went away before it answered")
+
+
+def _refusal(error: Unavailable) -> Deferred[Any]:
+    return _failed(amp.RemoteAmpError(Call.errors[Refused], wire.error_to_text(error)))
+
+
+def _failed(error: Exception) -> Deferred[Any]:
+    deferred: Deferred[Any] = Deferred()
+    deferred.errback(Failure(error))
+    return deferred

@@ -1,0 +1,179 @@
+"""The broker's services as other processes see them: the same interfaces, over a link.
+
+What a process must not do is not offered by its broker end at all; here it fails with L{Denied} at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from hoopd.errors import Denied
+from hoopd.interfaces import IAdministration, IApprovals, ICredentialVault, ISessions
+from hoopd.ipc import commands as c
+from hoopd.ipc.link import Link
+from hoopd.secret import Secret
+from hoopd.values import (
+    Admission,
+    Approval,
+    Grant,
+    HeldOperation,
+    Identity,
+    Peer,
+    Proof,
+    ScramServerFirst,
+    SecretEntry,
+    Target,
+)
+
+
+def _take(name: str) -> Any:
+    return lambda response: response[name]
+
+
+def _none(response: Mapping[str, Any]) -> None:
+    return None
+
+
+def _not_here(what: str) -> Deferred[Any]:
+    return fail(Failure(Denied(f"{what} is not for this process")))
+
+
+@implementer(ISessions)
+class RemoteSessions:
+    """L{ISessions} in a worker."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def admit(self, proof: Proof, target: str, protocol: str) -> Deferred[Admission]:
+        def admitted(response: Mapping[str, Any]) -> Admission:
+            return evolve(response["admission"], recording=response["recording"])
+
+        def too_late(response: Mapping[str, Any]) -> None:
+            # nobody waits for this session any more: give it back
+            os.close(response["recording"])
+            admission = response["admission"]
+            self.ended(
+                admission.session, admission.token, "the client was gone before it was admitted", 0, 0, 0
+            ).addErrback(
+                lambda failure: None  # a broker that dies now learns from resume() that nobody runs it
+            )
+
+        return self._link.call(c.Admit, too_late, proof=proof, target=target, protocol=protocol).addCallback(admitted)
+
+    def ended(self, session: str, token: Secret, why: str, operations: int, denied: int, held: int) -> Deferred[None]:
+        return self._link.call(
+            c.Ended, session=session, token=token, why=why, operations=operations, denied=denied, held=held
+        ).addCallback(_none)
+
+    def resume(self, sessions: list[tuple[str, Secret]]) -> Deferred[list[str]]:
+        return self._link.call(c.Resume, sessions=sessions).addCallback(_take("unknown"))
+
+    def register_cancel(self, session: str, token: Secret, key: bytes) -> Deferred[None]:
+        call = self._link.call(c.RegisterCancel, session=session, token=token, key=Secret(key))
+        return call.addCallback(_none)
+
+    def cancel(self, key: bytes, peer: Peer | str) -> Deferred[None]:
+        return self._link.call(c.Cancel, key=Secret(key), peer=peer).addCallback(_none)
+
+
+@implementer(IApprovals)
+class RemoteApprovals:
+    """L{IApprovals} in a worker: a requester's part. People decide through control, never through a worker."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def request(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval]:
+        call = self._link.call(c.RequestApproval, session=session, token=token, held=held)
+        return call.addCallback(_take("approval"))
+
+    def decided(self, approval: str) -> Deferred[Approval]:
+        return self._link.watches.wait(approval)
+
+    def claim(self, session: str, token: Secret, approval: str, held: HeldOperation) -> Deferred[Approval]:
+        call = self._link.call(c.Claim, session=session, token=token, approval=approval, held=held)
+        return call.addCallback(_take("approval"))
+
+    def settle(self, session: str, token: Secret, approval: str, outcome: str, detail: str) -> Deferred[Approval]:
+        call = self._link.call(
+            c.Settle, session=session, token=token, approval=approval, outcome=outcome, detail=detail
+        )
+        return call.addCallback(_take("approval"))
+
+    def withdraw(self, session: str, token: Secret, approval: str, why: str) -> Deferred[Approval]:
+        call = self._link.call(c.Withdraw, session=session, token=token, approval=approval, why=why)
+        return call.addCallback(_take("approval"))
+
+    def show(self, approval: str) -> Deferred[Approval]:
+        return self._link.call(c.ShowApproval, approval=approval).addCallback(_take("approval"))
+
+    def decide(self, approval: str, identity: Identity, approve: bool, reason: str) -> Deferred[Approval]:
+        return _not_here("deciding")
+
+    def find(
+        self, states: Any = None, requester: str | None = None, target: str | None = None
+    ) -> Deferred[list[Approval]]:
+        return _not_here("listing approvals")
+
+
+@implementer(ICredentialVault)
+class RemoteVault:
+    """L{ICredentialVault} in a worker: the answering of challenges, by grant."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def start_challenge(self, grant: Grant, target: Target, offer: ScramServerFirst) -> Deferred[tuple[str, bytes]]:
+        call = self._link.call(c.StartChallenge, grant=grant, target=target.name, offer=offer)
+        return call.addCallback(lambda response: (response["mechanism"], response["message"].reveal()))
+
+    def continue_challenge(self, grant: Grant, server_first: bytes) -> Deferred[bytes]:
+        call = self._link.call(c.ContinueChallenge, grant=grant, message=server_first)
+        return call.addCallback(_revealed)
+
+    def finish_challenge(self, grant: Grant, server_final: bytes) -> Deferred[None]:
+        return self._link.call(c.FinishChallenge, grant=grant, message=server_final).addCallback(_none)
+
+    def weak_answer(self, grant: Grant, target: Target, method: str, salt: bytes) -> Deferred[bytes]:
+        call = self._link.call(c.WeakAnswer, grant=grant, target=target.name, method=method, salt=salt)
+        return call.addCallback(_revealed)
+
+    def put(self, name: str, secret: Secret, by: str) -> Deferred[SecretEntry]:
+        return _not_here("keeping secrets")
+
+    def entries(self) -> Deferred[list[SecretEntry]]:
+        return _not_here("listing secrets")
+
+    def remove(self, name: str, by: str) -> Deferred[None]:
+        return _not_here("removing secrets")
+
+    def rotate_master_key(self, by: str) -> Deferred[int]:
+        return _not_here("rotating keys")
+
+    def check(self) -> Deferred[list[str]]:
+        return _not_here("opening secrets")
+
+
+def _revealed(response: Mapping[str, Any]) -> bytes:
+    message: Secret = response["message"]
+    return message.reveal()
+
+
+@implementer(IAdministration)
+class RemoteAdministration:
+    """L{IAdministration} in control."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def call(self, token: Secret, verb: str, arguments: Mapping[str, Any]) -> Deferred[Any]:
+        call = self._link.call(c.Administer, token=token, verb=verb, arguments=dict(arguments))
+        return call.addCallback(_take("result"))

@@ -1,0 +1,255 @@
+"""A worker's link and a broker's peers over a real socketpair: answers, errors, limits, descriptors."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import Any
+
+from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from hoopd.errors import AuthenticationFailed, Denied, Unavailable
+from hoopd.interfaces import IAdministration, IApprovals, ICredentialVault, ISessions, IVerifier
+from hoopd.ipc import commands as c
+from hoopd.ipc import end as end_module
+from hoopd.ipc.broker import RemoteVerifier
+from hoopd.ipc.link import Link
+from hoopd.ipc.stubs import RemoteAdministration, RemoteApprovals, RemoteSessions, RemoteVault
+from hoopd.secret import Secret
+from hoopd.values import ScramServerFirst, TargetTls
+from tests.ipc.family import APPROVAL, GRANT, HELD, PROOF, TARGET, TOKEN, Broker, WorkerRole, admission, descriptors
+
+
+def turn() -> Deferred[None]:
+    """Let both ends read what the other wrote."""
+    return deferLater(reactor, 0.02)
+
+
+class Conversations(TestCase):
+    timeout = 10
+
+    def setUp(self) -> None:
+        self.worker = WorkerRole()
+        self.link = Link(reactor, "worker/postgres/1", 42, self.worker)
+        self.broker = Broker()
+        self.broker.attach(self.link)
+        self.sessions = RemoteSessions(self.link)
+        self.approvals = RemoteApprovals(self.link)
+        self.vault = RemoteVault(self.link)
+        self.script = self.broker.script
+
+    def tearDown(self) -> Any:
+        self.link.close()
+        self.broker.die()
+        return turn()
+
+    def test_the_stubs_are_what_they_stand_for(self) -> None:
+        for interface, stub in (
+            (ISessions, self.sessions),
+            (IApprovals, self.approvals),
+            (ICredentialVault, self.vault),
+            (IAdministration, RemoteAdministration(self.link)),
+            (IVerifier, RemoteVerifier(reactor)),
+        ):
+            verifyObject(interface, stub)
+
+    async def test_admit_passes_the_recording(self) -> None:
+        before = descriptors()
+        fd = os.memfd_create("recording")
+        self.script.answers["admit"] = admission(fd)
+        admitted = await self.sessions.admit(PROOF, "orders", "postgres")
+        os.write(admitted.recording, b"frame")
+        assert evolve(admitted, recording=fd) == admission(fd)
+        assert fcntl.fcntl(admitted.recording, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        os.close(admitted.recording)
+        assert self.script.named("admit") == [(PROOF, "orders", "postgres")]
+        assert self.broker.role.worker == "worker/postgres/1:42"
+        assert len(descriptors()) <= len(before), "the broker's own was closed after it was sent"
+
+    async def test_errors_keep_their_class(self) -> None:
+        self.script.answers["admit"] = AuthenticationFailed("who are you")
+        self.script.answers["claim"] = Denied("no", ("r1",), "ask ann")
+        failure = await self.assertFailure(self.sessions.admit(PROOF, "x", "postgres"), AuthenticationFailed)
+        assert str(failure) == "who are you"
+        denied = await self.assertFailure(self.approvals.claim("s1", TOKEN, "a1", HELD), Denied)
+        assert (denied.why, denied.rules, denied.hint) == ("no", ("r1",), "ask ann")
+        self.script.answers["show"] = KeyError("a9")
+        await self.assertFailure(self.approvals.show("a9"), KeyError)
+
+    async def test_an_error_of_ours_stays_at_home(self) -> None:
+        self.script.answers["ended"] = RuntimeError("hunter2")
+        gone = await self.assertFailure(self.sessions.ended("s1", TOKEN, "bye", 1, 2, 3), Unavailable)
+        assert "hunter2" not in str(gone)
+        logged = self.flushLoggedErrors(RuntimeError)
+        assert len(logged) == 1
+        self.script.answers["ended"] = None
+        assert await self.sessions.ended("s1", TOKEN, "bye", 1, 2, 3) is None, "the conversation goes on"
+
+    async def test_an_answer_without_written_form_stays_at_home(self) -> None:
+        self.script.answers["show"] = object()
+        await self.assertFailure(self.approvals.show("a1"), Unavailable)
+        assert self.flushLoggedErrors(TypeError)
+
+    async def test_large_statements_travel_as_memory_files(self) -> None:
+        before = descriptors()
+        large = evolve(HELD, statement=os.urandom(300_000), redacted="x" * 100_000)
+        self.script.answers["request"] = lambda session, token, held: succeed(
+            evolve(APPROVAL, redacted=held.redacted, session=session)
+        )
+        answer = await self.approvals.request("s1", TOKEN, large)
+        assert answer.redacted == large.redacted
+        assert self.script.named("request") == [("s1", TOKEN, large)]
+        await turn()
+        assert descriptors() <= before
+
+    async def test_what_cannot_be_sent_fails_alone(self) -> None:
+        await self.assertFailure(self.sessions.admit(PROOF, "x" * 70_000, "postgres"), Unavailable)
+        self.script.answers["settle"] = APPROVAL
+        assert await self.approvals.settle("s1", TOKEN, "a1", "executed", "7 rows") == APPROVAL
+
+    async def test_challenges_use_the_brokers_own_target(self) -> None:
+        offer = ScramServerFirst(("SCRAM-SHA-256",), (b"cert",), "db")
+        self.script.answers["start_challenge"] = ("SCRAM-SHA-256", b"n,,\xff")
+        self.script.answers["continue_challenge"] = b"c=\x00"
+        self.script.answers["weak_answer"] = b"md5\x00"
+        bent = evolve(TARGET, host="evil", tls=TargetTls("off"), weak_authentication=("cleartext",))
+        assert await self.vault.start_challenge(GRANT, bent, offer) == ("SCRAM-SHA-256", b"n,,\xff")
+        assert self.script.named("start_challenge") == [(GRANT, TARGET, offer)]
+        assert await self.vault.continue_challenge(GRANT, b"r=\xff") == b"c=\x00"
+        assert await self.vault.finish_challenge(GRANT, b"v=") is None
+        assert await self.vault.weak_answer(GRANT, bent, "md5", b"salt") == b"md5\x00"
+        assert self.script.named("weak_answer") == [(GRANT, TARGET, "md5", b"salt")]
+        unknown = evolve(TARGET, name="other")
+        await self.assertFailure(self.vault.start_challenge(GRANT, unknown, offer), Denied)
+
+    async def test_a_worker_neither_decides_nor_administers(self) -> None:
+        for refused in (
+            self.approvals.decide("a1", None, True, "mine"),  # type: ignore[arg-type]
+            self.approvals.find(),
+            self.vault.put("n", Secret("x"), "me"),
+            self.vault.entries(),
+            self.vault.remove("n", "me"),
+            self.vault.rotate_master_key("me"),
+            self.vault.check(),
+        ):
+            await self.assertFailure(refused, Denied)
+        # and not only its stubs say so: its end of the broker answers no such command
+        await self.assertFailure(RemoteAdministration(self.link).call(TOKEN, "approvals.approve", {}), Unavailable)
+        assert self.script.named("call") == []
+
+    async def test_control_administers_and_does_nothing_else(self) -> None:
+        control = Link(reactor, "control", 43)
+        self.broker.attach(control, "control")
+        self.script.answers["call"] = {"items": [1, None, "x"]}
+        answer = await RemoteAdministration(control).call(TOKEN, "sessions.list", {"limit": 3})
+        assert answer == {"items": [1, None, "x"]}
+        assert self.script.named("call") == [(TOKEN, "sessions.list", {"limit": 3})]
+        await self.assertFailure(RemoteSessions(control).admit(PROOF, "orders", "postgres"), Unavailable)
+        assert self.script.named("admit") == []
+        control.close()
+
+    async def test_policy_comes_at_attachment_and_when_it_changes(self) -> None:
+        await turn()
+        assert self.worker.policies == [b"policy 1"]
+        self.broker.role.document = b"x" * 200_000
+        self.broker.peers.policy_changed()
+        await turn()
+        assert self.worker.policies == [b"policy 1", b"x" * 200_000]
+
+    async def test_a_session_is_cancelled_and_ended_where_it_runs(self) -> None:
+        self.script.answers["admit"] = lambda *a: succeed(admission(os.memfd_create("recording")))
+        os.close((await self.sessions.admit(PROOF, "orders", "postgres")).recording)
+        assert await self.broker.peers.cancel("s1") is True
+        assert await self.broker.peers.end("s1", "revoked") is True
+        assert await self.broker.peers.end("s2", "revoked") is False
+        assert (self.worker.cancelled, self.worker.ended) == (["s1"], [("s1", "revoked")])
+        await self.sessions.ended("s1", TOKEN, "revoked", 0, 0, 0)
+        assert await self.broker.peers.cancel("s1") is False
+
+    async def test_cancel_keys_travel(self) -> None:
+        await self.sessions.register_cancel("s1", TOKEN, b"\x00\x01\xff\xfe" * 2)
+        await self.sessions.cancel(b"\x00\x01\xff\xfe" * 2, PROOF.peer)
+        assert self.script.named("cancel") == [(b"\x00\x01\xff\xfe" * 2, PROOF.peer)]
+
+    async def test_questions_beyond_the_quota_wait_at_the_asker(self) -> None:
+        gate: Deferred[None] = Deferred()
+        open_calls = 0
+        most = 0
+
+        async def slow(*arguments: Any) -> Any:
+            nonlocal open_calls, most
+            open_calls += 1
+            most = max(most, open_calls)
+            waiting: Deferred[None] = Deferred()
+            gate.addCallback(lambda _: waiting.callback(None))
+            await waiting
+            open_calls -= 1
+            return APPROVAL
+
+        self.script.answers["show"] = lambda *a: Deferred.fromCoroutine(slow(*a))
+        answers = [self.approvals.show("a1") for _ in range(end_module.QUESTIONS_MAX + 40)]
+        await turn()
+        assert open_calls == end_module.QUESTIONS_MAX
+        gate.callback(None)
+        assert len(await gatherResults(answers)) == end_module.QUESTIONS_MAX + 40
+        assert most == end_module.QUESTIONS_MAX
+
+    async def test_a_flood_past_the_quota_is_refused(self) -> None:
+        await self.link.when_attached()
+        self.script.answers["show"] = lambda *a: Deferred()
+        end = self.link._newest
+        assert end is not None
+        flood = [end.ask(c.ShowApproval, approval="a1") for _ in range(end_module.QUESTIONS_MAX + 1)]
+        await self.assertFailure(flood.pop(), Unavailable)
+        for question in flood:
+            question.addErrback(lambda failure: failure.trap(Unavailable))
+
+    async def test_descriptors_nobody_asked_for_end_the_connection(self) -> None:
+        await self.link.when_attached()
+        before = descriptors()
+        end = self.link._newest
+        assert end is not None
+        fd = os.memfd_create("junk")
+        for _ in range(end_module.DESCRIPTORS_MAX + 1):
+            end._sendFileDescriptor(fd)
+        os.close(fd)
+        end.transport.write(b"\x00\x01x\x00" * 40)
+        await end.finished
+        await turn()
+        assert self.broker.role.gone == ["worker/postgres/1:42"]
+        assert len(descriptors()) <= len(before) - 2
+
+    async def test_junk_ends_one_conversation_only(self) -> None:
+        await self.link.when_attached()
+        other = Link(reactor, "worker/postgres/2", 44, WorkerRole())
+        self.broker.attach(other)
+        await other.when_attached()
+        end = self.link._newest
+        assert end is not None
+        end.transport.write(b"\xff" * 4096)
+        await end.finished
+        self.flushLoggedErrors()
+        self.script.answers["show"] = APPROVAL
+        assert await RemoteApprovals(other).show("a1") == APPROVAL
+        other.close()
+
+    async def test_the_broker_asks_the_verifier(self) -> None:
+        class Verifier:
+            def verify(self, token: Secret) -> Deferred[Any]:
+                raise AuthenticationFailed("expired")
+
+        verifier = Link(reactor, "verifier", 45)
+        verifier.offer_verifier(Verifier())  # type: ignore[arg-type]
+        self.broker.attach(verifier, "verifier")
+        await verifier.when_attached()
+        await turn()
+        (remote,) = self.broker.role.verifiers
+        await self.assertFailure(remote.verify(TOKEN), AuthenticationFailed)
+        verifier.close()
+        await turn()
+        await self.assertFailure(remote.verify(TOKEN), Unavailable)
