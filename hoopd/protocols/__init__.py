@@ -1,0 +1,1 @@
+"""Wire protocols, one package each: codec, states and core are pure, adapters are thin."""
