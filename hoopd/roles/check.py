@@ -1,0 +1,47 @@
+"""C{python -m hoopd.roles.check DIRECTORY}: would this code run with this configuration? Changes nothing.
+
+Before a reload or upgrade the supervisor runs it as a new process, so that it is the new code on disk that reads the
+new files. It prints what is wrong, a line each, and exits with 1; or exits with 0.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from hoopd.errors import HoopdError
+from hoopd.roles.child import ROLES
+from hoopd.roles.listeners import unavailable
+from hoopd.roles.settings import read
+
+
+def problems(directory: str, present: list[tuple[str, int]], modules: list[str]) -> list[str]:
+    """@param present: addresses and ports that the running supervisor has bound.
+
+    @return: what is wrong, as text; empty is well.
+    """
+    found = []
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as problem:
+            found.append(f"{module} cannot be imported: {type(problem).__name__}: {problem}")
+    try:
+        settings = read(directory)
+    except HoopdError as problem:
+        return [*found, *str(problem).splitlines()]
+    return found + settings.problems() + unavailable(settings.config.listen, present)
+
+
+def main(argv: list[str]) -> int:
+    """@param argv: program, directory, then C{ADDRESS PORT} pairs of sockets bound already."""
+    directory, *bound = argv[1:]
+    present = [(address, int(port)) for address, port in zip(bound[::2], bound[1::2], strict=True)]
+    found = problems(directory, present, [*ROLES.values(), "hoopd.tap", "hoopd.roles.supervisor"])
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

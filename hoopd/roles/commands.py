@@ -1,0 +1,68 @@
+"""Commands between the supervisor and its children, on the control socketpair.
+
+The supervisor acts on no value that a child chooses, but for the phase it reports and (broker only) the wish to
+reload. L{hoopd.ipc.commands} has what children say to each other.
+"""
+
+from __future__ import annotations
+
+from twisted.protocols import amp
+
+from hoopd.ipc.arguments import Given, Value
+from hoopd.ipc.commands import Call
+
+
+class Alive(Call):
+    """A child's sign of life."""
+
+    commandName = b"alive/1"
+    requiresAnswer = False
+
+
+class Report(Call):
+    """A child's phase: C{starting}, C{ready}, C{draining}. Sent when it changes, and first on each new end."""
+
+    commandName = b"report/1"
+    arguments = ((b"phase", amp.Unicode()),)
+    requiresAnswer = False
+
+
+class Reload(Call):
+    """The broker asks for a reload, for an administrator. Answered when the new configuration has been checked:
+    C{problems} is empty when it is good and the reload begins."""
+
+    commandName = b"reload/1"
+    response = ((b"problems", Value(list[str])),)
+    deadline = 120.0
+
+
+class Attach(Call):
+    """Here is an end to another process. To the broker: who is at the other one. To everybody else: the broker."""
+
+    commandName = b"attach/1"
+    arguments = (
+        (b"end", Given()),
+        (b"role", amp.Unicode()),
+        (b"name", amp.Unicode()),
+        (b"pid", amp.Integer()),
+    )
+
+
+class Renew(Call):
+    """Use this end instead of this one from now on: the supervisor is about to re-execute itself."""
+
+    commandName = b"renew/1"
+    arguments = ((b"end", Given()),)
+
+
+class Drain(Call):
+    """Accept nothing more, let sessions end by themselves, then end. C{limit} below 0 is without limit."""
+
+    commandName = b"drain/1"
+    arguments = ((b"limit", amp.Float()),)
+
+
+class Stop(Call):
+    """End in order, now."""
+
+    commandName = b"stop/1"
