@@ -1,0 +1,178 @@
+"""What a database holds, as a frozen snapshot: relations, columns, who depends on whom; not how it is read.
+
+L{QUERIES} are for somebody with a connection (the PostgreSQL adapter): the first with the role's own search_path, then
+C{SET search_path = pg_catalog}, then the others, in one read-only transaction, values as text. PostgreSQL 12 to 18.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import Factory, field, frozen
+
+#: oids below are made by initdb: the server's own
+FIRST_USER_OID = 16384
+
+QUERIES: tuple[tuple[str, str], ...] = (
+    (
+        "session",
+        "SELECT pg_catalog.array_to_string(pg_catalog.current_schemas(false), E'\\n'), CURRENT_USER::pg_catalog.text,"
+        " pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_encoding')",
+    ),
+    (
+        "relations",
+        "SELECT c.oid, n.nspname, c.relname, c.relkind FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_)'",
+    ),
+    (
+        "columns",
+        "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.attisdropped FROM pg_catalog.pg_attribute a"
+        " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
+        " WHERE a.attnum > 0 AND c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+    ),
+    ("inherits", "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits"),
+    (
+        "views",
+        "SELECT DISTINCT w.ev_class, d.refobjid FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d"
+        " ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
+        " AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> w.ev_class"
+        " WHERE w.ev_class >= 16384",
+    ),
+    (
+        "view_functions",
+        "SELECT DISTINCT w.ev_class FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d"
+        " ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
+        " AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid >= 16384"
+        " WHERE w.ev_class >= 16384",
+    ),
+    (
+        "functions",
+        "SELECT n.nspname, p.proname FROM pg_catalog.pg_proc p"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid >= 16384",
+    ),
+    ("operators", "SELECT DISTINCT oprname FROM pg_catalog.pg_operator WHERE oid >= 16384"),
+)
+
+#: one value that changes with any DDL on what L{QUERIES} read; cheap enough for every few seconds
+CHANGES = (
+    "SELECT pg_catalog.concat_ws(':',"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_class"
+    "  WHERE oid >= 16384),"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtext(attrelid::text || attnum::text || ' ' || xmin::text))"
+    "  FROM pg_catalog.pg_attribute WHERE attrelid >= 16384),"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_proc"
+    "  WHERE oid >= 16384),"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_rewrite"
+    "  WHERE oid >= 16384),"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtext(inhrelid::text || inhparent::text)) FROM pg_catalog.pg_inherits),"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_operator"
+    "  WHERE oid >= 16384),"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_namespace))"
+)
+
+Row = Sequence[str | None]
+
+
+@frozen
+class Column:
+    number: int
+    name: str
+    type_oid: int
+
+
+@frozen
+class Relation:
+    """@ivar kind: pg_class.relkind: r table, p partitioned, v view, m materialised view, f foreign, S sequence."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    #: in table order, dropped ones left out
+    columns: tuple[Column, ...] = ()
+
+    def column(self, name: str) -> Column | None:
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@frozen
+class Catalogue:
+    """
+    @ivar search_path: the role's own, existing schemas only.
+    @ivar version: digest; equal means nothing changed.
+    """
+
+    search_path: tuple[str, ...]
+    role: str
+    server_version: int
+    relations: Mapping[int, Relation] = field(factory=dict, repr=False)
+    #: child oid to parents, and the reverse
+    parents: Mapping[int, frozenset[int]] = field(factory=dict, repr=False)
+    children: Mapping[int, frozenset[int]] = field(factory=dict, repr=False)
+    #: relation to the views (materialised too) that read it directly
+    readers: Mapping[int, frozenset[int]] = field(factory=dict, repr=False)
+    #: views that call functions of the users
+    opaque_views: frozenset[int] = frozenset()
+    functions: frozenset[str] = frozenset()
+    operators: frozenset[str] = frozenset()
+    version: str = ""
+    _by_name: Mapping[tuple[str, str], Relation] = Factory(
+        lambda self: {(each.schema, each.name): each for each in self.relations.values()}, takes_self=True
+    )
+
+    def find(self, schema: str, name: str, search_path: Sequence[str] = ()) -> Relation | None:
+        """The relation that C{schema.name} means; with an empty schema the first along C{search_path}."""
+        if schema:
+            return self._by_name.get((schema, name))
+        for each in search_path:
+            found = self._by_name.get((each, name))
+            if found is not None:
+                return found
+        return None
+
+    @classmethod
+    def from_rows(cls, rows: Mapping[str, Sequence[Row]]) -> Catalogue:
+        """
+        @param rows: name of each of L{QUERIES} to its rows, values as PostgreSQL's text
+        @raise KeyError: a query is missing
+        """
+        digest = hashlib.sha256()
+        for name, _ in QUERIES:
+            for row in sorted(repr(tuple(each)) for each in rows[name]):
+                digest.update(f"{name}:{row}\n".encode())
+        path, role, version, _encoding = rows["session"][0]
+        columns: dict[int, list[Column]] = {}
+        for oid, number, label, type_oid, dropped in rows["columns"]:
+            if dropped not in ("t", "true", "True"):
+                columns.setdefault(_int(oid), []).append(Column(_int(number), label or "", _int(type_oid)))
+        relations = {}
+        for oid, schema, label, kind in rows["relations"]:
+            own = tuple(sorted(columns.get(_int(oid), ()), key=lambda column: column.number))
+            relations[_int(oid)] = Relation(_int(oid), schema or "", label or "", kind or "", own)
+        pairs = [(_int(child), _int(parent)) for child, parent in rows["inherits"]]
+        return cls(
+            search_path=tuple(part for part in (path or "").split("\n") if part),
+            role=role or "",
+            server_version=_int(version),
+            relations=relations,
+            parents=_grouped(pairs),
+            children=_grouped((parent, child) for child, parent in pairs),
+            readers=_grouped((_int(read), _int(view)) for view, read in rows["views"]),
+            opaque_views=frozenset(_int(row[0]) for row in rows["view_functions"]),
+            functions=frozenset(row[1] or "" for row in rows["functions"]),
+            operators=frozenset(row[0] or "" for row in rows["operators"]),
+            version=digest.hexdigest()[:32],
+        )
+
+
+def _int(text: str | None) -> int:
+    return int(text or 0)
+
+
+def _grouped(pairs: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
+    grouped: dict[int, set[int]] = {}
+    for key, value in pairs:
+        grouped.setdefault(key, set()).add(value)
+    return {key: frozenset(values) for key, values in grouped.items()}

@@ -1,0 +1,137 @@
+"""What people and recordings may see of a statement's text; not masks of results (L{hoopd.masking}).
+
+Literals are taken out where the statement names a masked column, or where its meaning is not known; passwords always.
+The scanner follows PostgreSQL's lexical structure (manual, section 4.1): quotes, escapes, dollar quotes, nested comments.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from hoopd.sql.analysis import Analysis, SessionSettings, Statement
+from hoopd.sql.catalogue import Catalogue
+from hoopd.sql.lineage import output_plan
+from hoopd.values import Mask
+
+#: statements whose literals may be secrets whatever the masks say
+_SECRET_KINDS = frozenset(
+    """
+    CreateRoleStmt AlterRoleStmt CreateUserMappingStmt AlterUserMappingStmt CreateForeignServerStmt
+    AlterForeignServerStmt CreateSubscriptionStmt AlterSubscriptionStmt AlterSystemStmt AlterRoleSetStmt
+    """.split()
+)
+
+_TOKEN = re.compile(
+    r"""
+    (?P<comment>--[^\n\r]*)
+  | (?P<block>/\*)
+  | (?P<escape>[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z))
+  | (?P<string>(?:[bBxXnN]|[uU]&)?'(?:[^']|'')*(?:'|\Z))
+  | (?P<dollar>\$(?P<tag>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$)
+  | (?P<quoted>"(?:[^"]|"")*(?:"|\Z))
+  | (?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
+  | (?P<parameter>\$[0-9]+)
+  | (?P<number>[0-9][0-9A-Za-z_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][+-]?[0-9]+)?)
+  | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+_COMMENT_END = re.compile(r"/\*|\*/")
+
+
+def redact_tokens(text: str) -> str:
+    """C{text} with every string, number and comment replaced; names, keywords and operators stay.
+
+    What is not closed (a quote, a comment) is taken out to the end.
+    """
+    out: list[str] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        assert match is not None  # the last alternative takes any character
+        kind = match.lastgroup if match.lastgroup != "tag" else "dollar"
+        at = match.end()
+        if kind == "comment":
+            out.append("--…")
+        elif kind == "block":
+            at = _block_end(text, at)
+            out.append("/*…*/")
+        elif kind in ("escape", "string"):
+            out.append("'…'")
+        elif kind == "dollar":
+            end = text.find(match.group("dollar"), at)
+            at = len(text) if end < 0 else end + len(match.group("dollar"))
+            out.append("'…'")
+        elif kind == "number":
+            out.append("…")
+        else:
+            out.append(match.group())
+    return "".join(out)
+
+
+def _block_end(text: str, at: int) -> int:
+    depth = 1
+    for match in _COMMENT_END.finditer(text, at):
+        depth += 1 if match.group() == "/*" else -1
+        if depth == 0:
+            return match.end()
+    return len(text)
+
+
+def redact(
+    analysis: Analysis,
+    masks: tuple[Mask, ...],
+    catalogue: Catalogue | None,
+    settings: SessionSettings,
+    trusted_functions: tuple[str, ...] = (),
+) -> str:
+    """The text of C{analysis} as it may be recorded and shown."""
+    text = analysis.text.decode(errors="replace")
+    if not analysis.statements:
+        return redact_tokens(text) if analysis.refused else text
+    for statement in analysis.statements:
+        if _sensitive(statement, masks, catalogue, settings, trusted_functions):
+            return redact_tokens(text)
+    return text
+
+
+def _sensitive(
+    statement: Statement,
+    masks: tuple[Mask, ...],
+    catalogue: Catalogue | None,
+    settings: SessionSettings,
+    trusted_functions: tuple[str, ...],
+) -> bool:
+    if statement.kind in _SECRET_KINDS:
+        return True
+    return bool(masks) and output_plan(statement, masks, catalogue, settings, trusted_functions).suspicious
+
+
+def parameters_to_redact(
+    statement: Statement,
+    masks: tuple[Mask, ...],
+    catalogue: Catalogue | None,
+    settings: SessionSettings,
+    trusted_functions: tuple[str, ...] = (),
+) -> frozenset[int] | str:
+    """Numbers (from 1) of the bind parameters that must not be recorded in clear, or C{"all"}."""
+    if _sensitive(statement, masks, catalogue, settings, trusted_functions):
+        return "all"
+    return frozenset()
+
+
+def normalise_for_display(text: str) -> str:
+    """C{text} with control, bidirectional and zero-width characters made visible, as C{<U+202E>}."""
+    return "".join(
+        character if character in "\n\t" or unicodedata.category(character) not in _HIDDEN else _visible(character)
+        for character in text
+    )
+
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def _visible(character: str) -> str:
+    return f"<U+{ord(character):04X}>"

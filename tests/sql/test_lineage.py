@@ -1,0 +1,169 @@
+import pytest
+
+from hoopd.sql.analysis import SessionSettings, analyse
+from hoopd.sql.lineage import Field, OutputPlan, output_plan
+from hoopd.values import Mask
+from tests.sql.world import CARD, CATALOGUE, EMAIL, MASKS, OID
+
+SESSION = SessionSettings(search_path=("public",))
+
+
+def plan(text: str, masks: tuple[Mask, ...] = MASKS, **keywords) -> OutputPlan:
+    (statement,) = analyse(text.encode(), SESSION, CATALOGUE).statements
+    return output_plan(statement, masks, CATALOGUE, SESSION, **keywords)
+
+
+def attributed(table: str, attribute: int) -> Field:
+    return Field(b"x", OID.get(table, 99999), attribute, 25, 0)
+
+
+EXPRESSION = Field(b"x", 0, 0, 25, 0)
+
+
+def shown(plan: OutputPlan, *fields: Field) -> list[str | None]:
+    return [mask and mask.show for mask in plan.for_fields(fields)]
+
+
+def test_attributed_columns_go_by_the_catalogue() -> None:
+    got = plan("SELECT * FROM customers")
+    fields = [attributed("customers", number) for number in (1, 2, 3, 4)]
+    assert shown(got, *fields) == [None, None, "last4", "hash"]
+    assert shown(got, attributed("vip", 3), attributed("vip", 4)) == ["last4", None], "children show the parent's rows"
+    assert shown(got, attributed("cards_v", 1)) == ["hash"], "a view's columns are not traced: the strongest mask"
+    assert shown(got, attributed("pan_v2", 1)) == ["hash"], "nor those of a view over it"
+    assert shown(got, attributed("names_v", 1), attributed("vendors", 2)) == [None, None]
+    assert shown(got, attributed("unheard of", 1)) == ["hash"]
+    assert shown(got, Field(b"ctid", OID["customers"], -1, 27, 0)) == [None]
+    assert shown(got, Field(b"whole row", OID["customers"], 0, 16, 0)) == ["hash"]
+
+
+@pytest.mark.parametrize(
+    ("text", "clear"),
+    [
+        ("SELECT upper(card), name || 'x', count(*) FROM customers", (False, True, True)),
+        ("SELECT count(*) FROM customers", (True,)),
+        ("SELECT max(id), min(card) FROM customers", (True, False)),
+        ("SELECT c FROM customers c", (False,)),
+        ("SELECT to_jsonb(c) FROM customers c", (False,)),
+        ("SELECT row_to_json(customers) FROM customers", (False,)),
+        ("SELECT x.y || '' FROM (SELECT card AS y FROM customers) x", (False,)),
+        ("SELECT x.upper || '' FROM (SELECT upper(card) FROM customers) x", (False,)),
+        ("WITH q AS (SELECT card z FROM customers) SELECT z || 'a', 1 FROM q", (False, True)),
+        ("WITH q(w) AS (SELECT card FROM customers) SELECT w || 'a' FROM q", (False,)),
+        ("SELECT a.b || '' FROM customers AS a(x, y, b)", (False,)),
+        ("SELECT (SELECT card FROM customers LIMIT 1) || ''", (False,)),
+        ("SELECT ARRAY(SELECT * FROM cards_v)", (False,)),
+        ("SELECT v.card || '' FROM vendors v, customers c", (True,)),
+        ("SELECT pan || '' FROM cards_v", (False,)),
+        ("SELECT anything || '' FROM remote", (False,)),
+        ("UPDATE customers SET name = 'x' RETURNING card || '', name || ''", (False, True)),
+        ("SELECT CASE WHEN card = 'x' THEN 1 END FROM customers", (False,)),
+        ("SELECT string_agg(card, ',') FROM customers", (False,)),
+    ],
+)
+def test_unattributed_expressions(text: str, clear: tuple[bool, ...]) -> None:
+    got = plan(text)
+    assert got.refused is None
+    masked = got.for_fields([EXPRESSION] * len(clear))
+    assert tuple(mask is None for mask in masked) == clear
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT *, card || '' FROM customers",  # positions are not known behind a star
+        "SELECT card FROM customers UNION ALL SELECT name FROM customers",
+        "SELECT purge_orders() FROM orders",
+        "SELECT * FROM nowhere",
+        "FETCH ALL FROM c",
+    ],
+)
+def test_what_is_not_known_is_masked(text: str) -> None:
+    assert shown(plan(text), EXPRESSION) == ["hash"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id FROM customers WHERE card = '4111'",
+        "SELECT id FROM customers WHERE email LIKE 'a%'",
+        "SELECT id FROM customers WHERE email = name",
+        "SELECT id FROM customers WHERE email = 'a' AND card = '4'",
+        "SELECT id FROM vip WHERE card > ''",
+        "SELECT name FROM customers ORDER BY card",
+        "SELECT name, card FROM customers ORDER BY 2",
+        "SELECT * FROM customers ORDER BY 3",
+        "SELECT card c FROM customers ORDER BY c",
+        "SELECT count(*) FROM customers GROUP BY card",
+        "SELECT count(*) FROM customers GROUP BY id HAVING max(card) > '4'",
+        "SELECT card::int FROM customers",
+        "SELECT DISTINCT card FROM customers",
+        "SELECT card FROM customers UNION SELECT 'x'",
+        "SELECT o.id FROM orders o JOIN customers c ON o.note = c.card",
+        "SELECT id FROM customers NATURAL JOIN vendors",
+        "SELECT 1 FROM customers JOIN vendors USING (card)",
+        "SELECT exists(SELECT 1 FROM customers WHERE card = '4')",
+        "INSERT INTO orders (note) SELECT card FROM customers",
+        "INSERT INTO orders SELECT * FROM cards_v",
+        "INSERT INTO orders (note) VALUES ((SELECT card FROM customers LIMIT 1))",
+        "UPDATE customers SET name = card",
+        "UPDATE orders SET note = c.card FROM customers c",
+        "CREATE TABLE t AS SELECT card FROM customers",
+        "SELECT card INTO t FROM customers",
+        "CREATE VIEW v AS SELECT card FROM customers",
+        "ALTER TABLE customers RENAME card TO harmless",
+        "COPY (SELECT card FROM customers) TO STDOUT",
+        "COPY cards_v TO STDOUT",
+        "COPY customers TO STDOUT (FORMAT csv)",
+        "COPY customers TO STDOUT (FORMAT binary)",
+        "EXPLAIN SELECT 1 FROM customers WHERE card < '5'",
+        "DECLARE c CURSOR FOR SELECT 1 FROM customers WHERE card < '5'",
+        "DELETE FROM customers WHERE card LIKE '4%'",
+        "SELECT rank() OVER (ORDER BY card) FROM customers",
+        "SELECT count(*) FILTER (WHERE card > '4') FROM customers",
+    ],
+)
+def test_uses_that_would_reveal_are_refused(text: str) -> None:
+    refused = plan(text).refused
+    assert refused is not None
+    why, rules = refused
+    assert "masked" in why
+    assert set(rules) & {"m.mask.card", "m.mask.email"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id FROM customers WHERE email = 'a@b'",
+        "SELECT id FROM customers WHERE $1 = customers.email AND id > 3",
+        "DELETE FROM customers WHERE email = $1",
+        "UPDATE customers SET card = '4111' WHERE id = 1",
+        "INSERT INTO customers VALUES (9, 'n', '4111', 'e')",
+        "SELECT card FROM customers ORDER BY name LIMIT 3",
+        "SELECT v.id FROM vendors v, customers c WHERE v.card = 'x'",
+        "DROP TABLE customers",
+        "SELECT c.name FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY c.name",
+    ],
+)
+def test_uses_that_reveal_nothing_go_through(text: str) -> None:
+    assert plan(text).refused is None
+
+
+def test_statements_far_from_masks_are_untouched() -> None:
+    assert plan("SELECT card || '' FROM vendors WHERE card = 'x' ORDER BY card").untouched
+    assert plan("SELECT relname FROM pg_class").untouched
+    assert plan("SELECT * FROM customers", masks=()).untouched
+    assert not plan("SELECT purge_orders()").untouched
+    assert plan("SELECT purge_orders()", trusted_functions=("purge_orders",)).untouched
+
+
+def test_copy_of_a_table_is_masked_by_column() -> None:
+    columns = plan("COPY customers TO STDOUT").copy_columns
+    assert columns == (None, None, CARD, EMAIL)
+    assert plan("COPY customers (email, id) TO STDOUT").copy_columns == (EMAIL, None)
+    assert plan("COPY orders TO STDOUT").copy_columns is None
+
+
+def test_without_a_catalogue_everything_is_masked() -> None:
+    (statement,) = analyse(b"SELECT 1", SESSION, None).statements
+    assert shown(output_plan(statement, MASKS, None, SESSION), EXPRESSION) == ["hash"]
