@@ -100,6 +100,7 @@ class ParserPool:
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()
         self._waiting: deque[tuple[bytes, Deferred[ParseTree]]] = deque()
+        self._stopped: Deferred[None] | None = None
 
     def parse(self, text: bytes) -> Deferred[ParseTree]:
         """@return: Deferred of L{ParseTree}. @raise Unparsed: also when the pool is overrun."""
@@ -112,13 +113,20 @@ class ParserPool:
         self._pump()
         return answer
 
-    def stop(self) -> None:
-        """Kill the children; what waits is refused."""
+    def stop(self) -> Deferred[None]:
+        """Kill the children; what waits is refused.
+
+        @return: Deferred of None once they are gone
+        """
         waiting, self._waiting = self._waiting, deque()
         for child in list(self._children):
             child.kill()
         for _, answer in waiting:
             answer.errback(Failure(Unparsed("the gateway is stopping")))
+        self._stopped = Deferred()
+        if not self._children:
+            self._stopped.callback(None)
+        return self._stopped
 
     def _pump(self) -> None:
         while self._waiting:
@@ -145,4 +153,7 @@ class ParserPool:
         self._children.discard(child)
         if child in self._idle:
             self._idle.remove(child)
-        self._pump()
+        if self._stopped is None:
+            self._pump()
+        elif not self._children and not self._stopped.called:
+            self._stopped.callback(None)
