@@ -45,7 +45,7 @@ def parse_row_description(payload: bytes) -> tuple[Column, ...]:
     columns = []
     for _ in range(fields.int16()):
         name = fields.string()
-        columns.append(Column(name, *_COLUMN.unpack(fields.bytes(18))))
+        columns.append(Column(name, *_COLUMN.unpack(fields.take(18))))
     fields.done()
     return tuple(columns)
 
@@ -55,9 +55,7 @@ def row_description(columns: Iterable[Column]) -> bytes:
     parts = [
         column.name
         + b"\0"
-        + _COLUMN.pack(
-            column.table_oid, column.attribute, column.type_oid, column.size, column.modifier, column.format
-        )
+        + _COLUMN.pack(column.table_oid, column.attribute, column.type_oid, column.size, column.modifier, column.format)
         for column in columns
     ]
     return message(ROW_DESCRIPTION, INT16.pack(len(parts)) + b"".join(parts))

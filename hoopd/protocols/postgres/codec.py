@@ -101,9 +101,9 @@ class Fields:
 
     def byte(self) -> bytes:
         """One byte."""
-        return self.bytes(1)
+        return self.take(1)
 
-    def bytes(self, count: int) -> bytes:
+    def take(self, count: int) -> bytes:
         """Exactly C{count} bytes."""
         end = self._at + count
         if count < 0 or end > self._end:
@@ -114,18 +114,18 @@ class Fields:
 
     def int16(self) -> int:
         """An unsigned 16-bit number."""
-        return int(INT16.unpack(self.bytes(2))[0])
+        return int(INT16.unpack(self.take(2))[0])
 
     def int32(self) -> int:
         """An unsigned 32-bit number."""
-        return int(INT32.unpack(self.bytes(4))[0])
+        return int(INT32.unpack(self.take(4))[0])
 
     def value(self) -> bytes | None:
         """A length-prefixed value; length -1 is NULL."""
-        length = SIGNED32.unpack(self.bytes(4))[0]
+        length = SIGNED32.unpack(self.take(4))[0]
         if length == -1:
             return None
-        return self.bytes(length)
+        return self.take(length)
 
     def rest(self) -> bytes:
         """What is left."""

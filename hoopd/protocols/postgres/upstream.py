@@ -218,7 +218,7 @@ class TargetStartup:
                 return Sasl(tuple(names))
             if code == backend.AUTH_MD5:
                 self._state = "weak"
-                return Weak("md5", fields.bytes(4))
+                return Weak("md5", fields.take(4))
             if code == backend.AUTH_CLEARTEXT:
                 self._state = "weak"
                 return Weak("cleartext")

@@ -1,0 +1,79 @@
+"""Decisions on the operations of sessions, cached while nothing that they depend on has changed.
+
+Not the rules (L{hoopd.policy}) nor the waiting (L{hoopd.flow.route}). Pure: the clock is injected. What a decision
+depends on is the caller's fingerprint; a decision that is not cacheable (it read clock, parameters or counters) is
+made anew each time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+from hoopd.values import Decision, HoldTerms, Limits, Verdict
+
+V = TypeVar("V")
+
+_WEIGHT: dict[Verdict, int] = {"allow": 0, "hold": 1, "deny": 2}
+
+
+class Judgements(Generic[V]):
+    """A bounded map from fingerprints to what was judged; the least recently used goes first.
+
+    @param capacity: entries; one of PostgreSQL's is about 6 kB (parse tree included), so 2,048 cost 12 MB a worker.
+    """
+
+    def __init__(self, capacity: int = 2048) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[Hashable, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, fingerprint: Hashable) -> bool:
+        return fingerprint in self._entries
+
+    def find(self, fingerprint: Hashable, make: Callable[[], V], keep: Callable[[V], bool]) -> V:
+        """What was judged under C{fingerprint}, or what C{make} judges now, kept if C{keep} says so."""
+        found = self._entries.get(fingerprint)
+        if found is not None:
+            self._entries.move_to_end(fingerprint)
+            return found
+        made = make()
+        if keep(made):
+            self._entries[fingerprint] = made
+            if len(self._entries) > self._capacity:
+                self._entries.popitem(last=False)
+        return made
+
+
+def merged(decisions: Iterable[Decision]) -> Decision:
+    """One decision on operations that run together or not at all: deny beats hold beats allow, limits tighten.
+
+    @raise ValueError: no decision at all; nothing is allowed by saying nothing.
+    """
+    each = list(decisions)
+    if not each:
+        raise ValueError("no decision to merge")
+    if len(each) == 1:
+        return each[0]
+    verdict = max((one.verdict for one in each), key=_WEIGHT.__getitem__)
+    speaking = next(one for one in each if one.verdict == verdict)
+    holds: dict[str, HoldTerms] = {}
+    for one in each:
+        for terms in one.holds:
+            holds.setdefault(terms.rule, terms)
+    rows = [one.limits.max_rows for one in each if one.limits.max_rows is not None]
+    observed: list[Verdict] = [one.observed for one in each if one.observed is not None]
+    return Decision(
+        verdict=verdict,
+        rules=tuple(dict.fromkeys(rule for one in each for rule in one.rules)),
+        why=speaking.why,
+        hint=speaking.hint,
+        holds=tuple(holds.values()) if verdict == "hold" else (),
+        limits=Limits(max_rows=min(rows) if rows else None),
+        policy=speaking.policy,
+        observed=max(observed, key=_WEIGHT.__getitem__) if observed else None,
+        cacheable=all(one.cacheable for one in each),
+    )

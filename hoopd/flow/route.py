@@ -1,0 +1,279 @@
+"""The route of one session's operations on the worker's side: decide, hold, record, forward, result, record.
+
+The same for every protocol; a protocol translates its wire to operations and back, and asks here at each step. Not
+the decision (L{hoopd.flow.judge}), not the broker's admission (L{hoopd.flow.admission}). The order it keeps:
+nothing is forwarded before its operation frame is written, and, where C{durability} says so, before that is on disk;
+an approved operation is claimed on disk before either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from hoopd.errors import Denied, RecordError, Unavailable
+from hoopd.values import Admission, Approval, HeldOperation
+
+#: in an open transaction locks stay held while people think
+IN_TRANSACTION_WAIT = 120.0
+#: pause before asking again for a decision when the broker went away in the middle
+RETRY = 1.0
+
+_WRITING = frozenset({"write", "ddl", "role", "call", "do", "copy-in", "session-privileged", "program", "maintenance"})
+
+
+class Withdrawn(Denied):
+    """The requester gave the operation up."""
+
+
+class StillOpen(Denied):
+    """The requester's connection waited as long as it may; the request itself stays open."""
+
+
+@frozen
+class Notice:
+    """What the requester is told while an operation waits."""
+
+    text: str
+    detail: str
+    hint: str
+
+
+def describe(approval: Approval, now: float) -> Notice:
+    """The notice for a request that waits."""
+    terms = approval.holds
+    who = ", ".join(dict.fromkeys(name for each in terms for name in each.by)) or "an approver"
+    why = " ".join(dict.fromkeys(each.why for each in terms if each.why))
+    rules = ", ".join(each.rule for each in terms)
+    minutes = max(1, math.ceil((approval.deadline - now) / 60))
+    return Notice(
+        f"held for approval as {approval.id} by rule {rules}" + (f": {why}" if why else ""),
+        f"Approvers: {who}. The request stays open for {minutes} min. Interrupt (Ctrl-C) to withdraw it.",
+        f"hoopctl approvals approve {approval.id}",
+    )
+
+
+class Route:
+    """One session's way through.
+
+    @param worker: L{hoopd.interfaces.IWorker}
+    @param recorder: L{hoopd.interfaces.IRecorder}
+    @param durability: C{"none"}, C{"writes"} or C{"all"}
+    @ivar operations, denied, held: counts for the session's end.
+    """
+
+    log = Logger()
+
+    def __init__(self, worker: Any, admission: Admission, recorder: Any, durability: str) -> None:
+        self.worker = worker
+        self.admission = admission
+        self.operations = 0
+        self.denied = 0
+        self.held = 0
+        self._recorder = recorder
+        self._durability = durability
+        self._broken = ""
+        self._waiting: Deferred[Any] | None = None
+        self._withdrawn = ""
+        self._holding = False
+        self._open: set[str] = set()
+        # deadlines are epoch seconds and the reactor's clock need not be: the session's start joins the two
+        self._began = worker.reactor.seconds()
+
+    # -- record ------------------------------------------------------------------------------------------------
+
+    def gate(self) -> None:
+        """@raise Unavailable, RecordError: no operation may pass now."""
+        if self._broken:
+            raise RecordError(self._broken)
+        why = self.worker.available()
+        if why:
+            raise Unavailable(why)
+
+    def record(self, kind: str, fields: Mapping[str, Any]) -> int:
+        """Write one frame. @raise RecordError: now or before; the session takes no further operation."""
+        if self._broken:
+            raise RecordError(self._broken)
+        try:
+            return int(self._recorder.write(kind, fields))
+        except RecordError as error:
+            self._broken = str(error) or "the recording cannot be written"
+            raise
+
+    def durable(self, classes: frozenset[str], approved: bool) -> bool:
+        """Whether an operation waits for the disk before it is forwarded."""
+        if self._durability == "all":
+            return True
+        return self._durability == "writes" and (approved or not classes.isdisjoint(_WRITING))
+
+    def sync(self) -> Deferred[None]:
+        """@return: Deferred of None once all frames are on disk. A failure is final."""
+
+        def failed(failure: Any) -> Any:
+            self._broken = failure.getErrorMessage() or "the recording cannot be written"
+            if failure.check(RecordError):
+                return failure
+            raise RecordError(self._broken)
+
+        done: Deferred[None] = self._recorder.sync()
+        return done.addErrback(failed)
+
+    # -- hold --------------------------------------------------------------------------------------------------
+
+    def hold(
+        self,
+        held: HeldOperation,
+        in_transaction: bool,
+        tell: Callable[[Approval, Notice], None],
+        present: Callable[[], bool],
+    ) -> Deferred[Approval]:
+        """Have C{held} approved and claim it; when this fires it may be recorded and forwarded, once.
+
+        @param tell: called when the request is on file and waits.
+        @param present: whether the client is still there; asked last before the claim.
+        @return: Deferred of the claimed L{Approval}; fails with Denied (refused, or in a transaction), StillOpen,
+            Withdrawn, Unavailable, RecordError. Cancel it when the connection is gone: the request stays open.
+        """
+        self._withdrawn = ""
+        self._holding = True
+        done = Deferred.fromCoroutine(self._hold(held, in_transaction, tell, present))
+        return done.addBoth(self._held)
+
+    def _held(self, result: Any) -> Any:
+        self._holding = False
+        return result
+
+    async def _hold(
+        self,
+        held: HeldOperation,
+        in_transaction: bool,
+        tell: Callable[[Approval, Notice], None],
+        present: Callable[[], bool],
+    ) -> Approval:
+        rules = tuple(terms.rule for terms in held.holds)
+        if in_transaction and not all(terms.in_transaction for terms in held.holds):
+            raise Denied(
+                "this operation needs approval, and approval is not waited for in an open transaction",
+                rules,
+                "Commit or roll back, and run it by itself: locks would stay held while people decide.",
+            )
+        self.held += 1
+        admission, approvals = self.admission, self.worker.approvals
+        clock = self.worker.reactor
+        approval: Approval = await approvals.request(admission.session, admission.token, held)
+        self.record("hold", {"approval": approval.id, "state": approval.state, "rules": list(rules)})
+        if approval.state == "pending":
+            tell(approval, describe(approval, admission.started_at + clock.seconds() - self._began))
+            wait = min((terms.wait for terms in held.holds), default=0.0)
+            if in_transaction:
+                wait = min(wait, IN_TRANSACTION_WAIT)
+            approval = await self._decided(approval, clock.seconds() + wait)
+        self.record("hold", {"approval": approval.id, "state": approval.state, "rules": list(rules)})
+        if approval.state != "approved":
+            raise _refused(approval, rules)
+        if not present():
+            raise StillOpen("the client is gone", rules)
+        claimed: Approval = await approvals.claim(admission.session, admission.token, approval.id, held)
+        self._open.add(claimed.id)
+        return claimed
+
+    async def _decided(self, approval: Approval, until: float) -> Approval:
+        clock = self.worker.reactor
+        while True:
+            waiting: Deferred[Approval] = self.worker.approvals.decided(approval.id)
+            self._waiting = waiting
+            timer = clock.callLater(max(0.0, until - clock.seconds()), waiting.cancel)
+            if self._withdrawn:
+                waiting.cancel()
+            try:
+                return await waiting
+            except Unavailable:
+                if clock.seconds() + RETRY >= until:
+                    raise self._still_open(approval)
+                await _pause(clock, RETRY)
+            except CancelledError:
+                if self._withdrawn:
+                    await self._give_up(approval)
+                raise self._still_open(approval)
+            finally:
+                self._waiting = None
+                if timer.active():
+                    timer.cancel()
+
+    async def _give_up(self, approval: Approval) -> None:
+        admission = self.admission
+        why = self._withdrawn
+        await self.worker.approvals.withdraw(admission.session, admission.token, approval.id, why)
+        raise Withdrawn(f"withdrawn: {approval.id}", tuple(terms.rule for terms in approval.holds))
+
+    @staticmethod
+    def _still_open(approval: Approval) -> StillOpen:
+        return StillOpen(
+            f"nobody has decided on {approval.id} yet",
+            tuple(terms.rule for terms in approval.holds),
+            "The request stays open. Repeat exactly this statement once it is approved, and it will run.",
+        )
+
+    def withdraw(self, why: str) -> bool:
+        """The requester gives up what waits. @return: whether anything waited."""
+        if not self._holding:
+            return False
+        self._withdrawn = why
+        if self._waiting is not None:
+            self._waiting.cancel()
+        return True
+
+    def settle(self, approval: str, outcome: str, detail: str) -> None:
+        """The outcome of a claimed operation: C{executed}, C{failed} or C{unknown}. Told once."""
+        if approval not in self._open:
+            return
+        self._open.discard(approval)
+        admission = self.admission
+        told = self.worker.approvals.settle(admission.session, admission.token, approval, outcome, detail)
+        # the broker settles what a lost worker had claimed as unknown; this failure is logged, not hidden
+        told.addErrback(lambda failure: self.log.failure("{approval} could not be settled", failure, approval=approval))
+
+    # -- end ---------------------------------------------------------------------------------------------------
+
+    def close(self, why: str) -> None:
+        """The session is over: what was claimed and has no answer is unknown, the recording is closed."""
+        for approval in tuple(self._open):
+            self.settle(approval, "unknown", why)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
+        try:
+            self.record("close", {"why": why, "operations": self.operations, "denied": self.denied})
+        except RecordError as error:
+            self.log.error("recording of {session}: {error}", session=self.admission.session, error=str(error))
+        self._recorder.close()
+        admission = self.admission
+        told = self.worker.sessions.ended(
+            admission.session, admission.token, why, self.operations, self.denied, self.held
+        )
+        # a broker that is away learns of the end when this worker resumes its sessions
+        told.addErrback(
+            lambda failure: self.log.warn(
+                "end of {session} not told: {why}", session=admission.session, why=failure.getErrorMessage()
+            )
+        )
+
+
+def _refused(approval: Approval, rules: tuple[str, ...]) -> Denied:
+    said = "; ".join(f"{vote.identity}: {vote.reason}" for vote in approval.votes if not vote.approve and vote.reason)
+    return Denied(
+        f"{approval.id} was {approval.state}" + (f" ({said})" if said else ""),
+        rules,
+        "" if approval.state == "denied" else "Run the statement again to ask again.",
+    )
+
+
+def _pause(clock: Any, seconds: float) -> Deferred[None]:
+    done: Deferred[None] = Deferred()
+    clock.callLater(seconds, done.callback, None)
+    return done

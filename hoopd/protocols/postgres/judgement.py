@@ -1,0 +1,271 @@
+"""What is known of one SQL text before it may run: its statements, the decision, the plans of its masks.
+
+Pure; not the parsing (L{hoopd.sql}) nor the rules (L{hoopd.policy}), which it brings together. A L{Judgement} is
+good as long as its fingerprint: policy and catalogue versions, identity, settings, text, parameter types, reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from attrs import evolve, frozen
+
+from hoopd.flow.judge import Judgements, merged
+from hoopd.sql.analysis import Analysis, SessionSettings, Statement, analyse
+from hoopd.sql.catalogue import Catalogue
+from hoopd.sql.grammar import ParseTree, Unparsed, parse
+from hoopd.sql.lineage import OutputPlan, output_plan, strongest
+from hoopd.sql.scrub import parameters_to_redact, redact, redact_tokens
+from hoopd.values import Decision, Identity, Mask, Operation, Target
+
+#: a statement that says nothing, as drivers send for a ping
+_NOTHING = Decision("allow", why="an empty statement does nothing")
+
+
+@frozen
+class Refusal:
+    """Why a text does not run, ready to be told. @ivar position: of a syntax error, in characters from 1, or None."""
+
+    sqlstate: str
+    why: str
+    rules: tuple[str, ...] = ()
+    hint: str = ""
+    position: int | None = None
+
+
+@frozen
+class Judged:
+    """One statement of a text.
+
+    @ivar plan: how the identity's masks apply to what it returns.
+    @ivar record_plan: how masks apply to what is recorded of it: exceptions of identities do not count there.
+    """
+
+    statement: Statement
+    decision: Decision
+    plan: OutputPlan
+    record_plan: OutputPlan
+    masked: bool
+
+
+@frozen(eq=False)
+class Judgement:
+    """
+    @ivar decision: on the whole text; it runs wholly or not at all.
+    @ivar refusal: set if it does not run, whatever else.
+    @ivar own: the statement is answered by the gateway: C{"set"}, C{"reset"}, C{"show"} of hoopd.reason.
+    """
+
+    text: bytes
+    analysis: Analysis
+    statements: tuple[Judged, ...]
+    decision: Decision
+    refusal: Refusal | None
+    redacted: str
+    hide_parameters: bool
+    catalogue: str = ""
+    own: str = ""
+    reason: str | None = None
+
+    @property
+    def classes(self) -> frozenset[str]:
+        return frozenset(word for each in self.statements for word in each.statement.classes)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for each in self.statements for name in each.statement.objects))
+
+    def effects(self, kind: str) -> bool:
+        """Whether a statement has an effect of C{kind}."""
+        return any(each.statement.effect is not None and each.statement.effect.kind == kind for each in self.statements)
+
+
+class Judge:
+    """Judges the texts of one session.
+
+    @param worker: policy and the clock are read from it at every judgement: they change under a session.
+    @param cache: shared by the sessions of a worker.
+    @param now: the present in epoch seconds.
+    """
+
+    def __init__(self, worker: Any, identity: Identity, target: Target, cache: Judgements[Judgement], now: Any) -> None:
+        self._worker = worker
+        self._identity = identity
+        self._target = target
+        self._cache = cache
+        self._now = now
+
+    def masks(self) -> tuple[Mask, ...]:
+        """Masks on what this identity sees."""
+        return tuple(self._worker.policy.masks(self._identity, self._target, self._now()))
+
+    def record_masks(self) -> tuple[Mask, ...]:
+        """Masks on what is recorded."""
+        return tuple(self._worker.policy.record_masks(self._target))
+
+    def judge(
+        self,
+        text: bytes,
+        settings: SessionSettings,
+        catalogue: Catalogue,
+        types: tuple[int, ...],
+        reason: str | None,
+        uncertain: bool = False,
+        tree: ParseTree | None = None,
+    ) -> Judgement:
+        """
+        @param uncertain: the session changed definitions in an open transaction: the catalogue is not what its own
+            statements see, so every output column counts as unknown.
+        """
+        fingerprint = self._fingerprint(text, settings, catalogue, types, reason, uncertain)
+        return self._cache.find(
+            fingerprint,
+            lambda: self._make(text, settings, catalogue, types, reason, uncertain, tree),
+            lambda made: made.decision.cacheable,
+        )
+
+    def known(
+        self,
+        text: bytes,
+        settings: SessionSettings,
+        catalogue: Catalogue,
+        types: tuple[int, ...],
+        reason: str | None,
+        uncertain: bool,
+    ) -> bool:
+        """Whether L{judge} would answer without parsing."""
+        return self._fingerprint(text, settings, catalogue, types, reason, uncertain) in self._cache
+
+    def _fingerprint(self, *depends: object) -> Hashable:
+        text, settings, catalogue, *rest = depends
+        version = catalogue.version if isinstance(catalogue, Catalogue) else ""
+        return (text, settings, version, *rest, self._worker.policy.version, self._identity, self._target.name)
+
+    def unparsed(self, text: bytes, why: str, syntax: bool) -> Judgement:
+        """The judgement on a text that could not be parsed elsewhere."""
+        return self._refused(Analysis((), why, syntax, text), redact_tokens(text.decode("utf-8", "replace")))
+
+    def _refused(self, analysis: Analysis, redacted: str) -> Judgement:
+        if self._observing:
+            decision = Decision("allow", why=analysis.refused, observed="deny")
+            return Judgement(analysis.text, analysis, (), decision, None, redacted, True)
+        refusal = Refusal(
+            "42601" if analysis.syntax else "42501",
+            analysis.refused,
+            position=_position(analysis) if analysis.syntax else None,
+        )
+        return Judgement(analysis.text, analysis, (), Decision("deny", why=analysis.refused), refusal, redacted, True)
+
+    @property
+    def _observing(self) -> bool:
+        return self._target.mode == "observe"
+
+    def _make(
+        self,
+        text: bytes,
+        settings: SessionSettings,
+        catalogue: Catalogue,
+        types: tuple[int, ...],
+        reason: str | None,
+        uncertain: bool,
+        tree: ParseTree | None,
+    ) -> Judgement:
+        analysis = analyse(text, settings, catalogue, tree, types)
+        # a target that is only observed shows what it always showed; recordings are masked all the same
+        masks, record = () if self._observing else self.masks(), self.record_masks()
+        trusted = self._target.trusted_functions
+        redacted = redact(analysis, record or masks, catalogue, settings, trusted)
+        if analysis.refused and not analysis.statements:
+            return self._refused(analysis, redacted)
+        own = _own(analysis)
+        if own is not None:
+            effect = analysis.statements[0].effect
+            assert effect is not None
+            return Judgement(
+                text, analysis, (), _NOTHING, None, redacted, False, catalogue.version, effect.kind, effect.value
+            )
+        statements = []
+        for statement in analysis.statements:
+            operation = operation_of(statement, reason)
+            decision = self._worker.policy.decide(self._identity, self._target, operation, self._now())
+            plan = _plan(statement, masks, catalogue, settings, trusted, uncertain)
+            kept = plan if record == masks else _plan(statement, record, catalogue, settings, trusted, uncertain)
+            statements.append(Judged(statement, decision, plan, kept, bool(masks) and not plan.untouched))
+            effect = statement.effect
+            if effect is not None and effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
+                reason = effect.value
+        hide = any(
+            parameters_to_redact(each, record or masks, catalogue, settings, trusted) for each in analysis.statements
+        )
+        decision = merged([each.decision for each in statements]) if statements else _NOTHING
+        return Judgement(
+            text,
+            analysis,
+            tuple(statements),
+            decision,
+            None if self._observing else _refusal(analysis, statements, decision),
+            redacted,
+            hide,
+            catalogue.version,
+            reason=reason,
+        )
+
+
+def operation_of(statement: Statement, reason: str | None) -> Operation:
+    """The neutral form that policy judges."""
+    return Operation(
+        "postgres",
+        statement.classes,
+        statement.text.decode("utf-8", "replace"),
+        statement.objects,
+        statement.facts,
+        reason,
+    )
+
+
+def _plan(
+    statement: Statement,
+    masks: tuple[Mask, ...],
+    catalogue: Catalogue,
+    settings: SessionSettings,
+    trusted: tuple[str, ...],
+    uncertain: bool,
+) -> OutputPlan:
+    plan = output_plan(statement, masks, catalogue, settings, trusted)
+    if uncertain and masks and plan.refused is None:
+        return OutputPlan(fallback=strongest(masks), suspicious=plan.suspicious)
+    return plan
+
+
+def _own(analysis: Analysis) -> str | None:
+    if len(analysis.statements) != 1:
+        return None
+    effect = analysis.statements[0].effect
+    if effect is None or effect.name != "hoopd.reason" or effect.kind not in ("set", "reset", "show"):
+        return None
+    return effect.kind
+
+
+def _refusal(analysis: Analysis, statements: list[Judged], decision: Decision) -> Refusal | None:
+    if decision.verdict == "deny":
+        return Refusal("42501", decision.why or "no rule allows this", decision.rules, decision.hint)
+    if analysis.refused:
+        return Refusal("42501", analysis.refused, hint="See docs/sql.md for what can be followed.")
+    for each in statements:
+        if each.plan.refused is not None:
+            why, rules = each.plan.refused
+            return Refusal("42501", why, rules)
+        if each.masked and "copy-out" in each.statement.classes and each.plan.copy_columns is None:
+            return Refusal("42501", "COPY of what may hold masked columns cannot be masked; use SELECT")
+    return None
+
+
+def _position(analysis: Analysis) -> int | None:
+    """Where the syntax error is, as the server counts: characters, from 1."""
+    try:
+        parse(analysis.text)
+    except Unparsed as problem:
+        if problem.position is not None:
+            return len(analysis.text[: problem.position].decode("utf-8", "replace")) + 1
+    return None
