@@ -20,7 +20,7 @@ from hoopd.errors import Denied, Unavailable
 from hoopd.interfaces import IVerifier
 from hoopd.ipc import commands as c
 from hoopd.ipc import wire
-from hoopd.ipc.end import End
+from hoopd.ipc.end import End, unless_away, unless_slow
 from hoopd.ipc.interfaces import IBrokerRole
 from hoopd.ipc.transport import adopt
 from hoopd.secret import Secret
@@ -335,11 +335,11 @@ class Peers:
         """Tell everybody that this broker stops, answer what was asked, and close every end."""
         self.leaving = True
         peers = [peer for peer in self._all if not peer.lost]
-        told = [peer.ask(c.Leaving).addErrback(lambda failure: None) for peer in peers]
+        told = [peer.ask(c.Leaving).addErrback(unless_away) for peer in peers]
         patience: Deferred[Any] = DeferredList(told).addTimeout(c.Leaving.deadline, self.reactor)
-        await patience.addErrback(lambda failure: None)  # who does not answer loses its calls, and repeats them
+        await patience.addErrback(unless_slow)  # who does not answer loses its calls, and repeats them
         quiet: Deferred[Any] = DeferredList([peer.quiet() for peer in peers]).addTimeout(ANSWERS_MAX, self.reactor)
-        await quiet.addErrback(lambda failure: None)
+        await quiet.addErrback(unless_slow)
         for peer in peers:
             peer.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -62,7 +62,18 @@ class End(amp.AMP):
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
-        super().connectionLost(reason)
+        # past AMP's own, which logs every connection
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
+
+    def makeConnection(self, transport: Any) -> None:
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def locateResponder(self, name: bytes) -> Any:
+        # our commands only: AMP's own answers StartTLS
+        if name == amp.StartTLS.commandName:
+            return None
+        return amp.CommandLocator.locateResponder(self, name)
 
     # -- answering --------------------------------------------------------------------------------------------
 
@@ -147,6 +158,16 @@ class Lost(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the broker went away before it answered")
+
+
+def unless_away(failure: Failure) -> None:
+    """Errback for what is told to a process that may be gone: that it is shows where its end or exit is seen."""
+    failure.trap(Unavailable)
+
+
+def unless_slow(failure: Failure) -> None:
+    """Errback for what is waited for up to a limit."""
+    failure.trap(TimeoutError)
 
 
 def _refusal(error: Unavailable) -> Deferred[Any]:

@@ -39,9 +39,7 @@ class IWorkerServices(Interface):
     """What the broker offers to one worker. Every session token is checked by the services themselves."""
 
     sessions = Attribute("L{hoopd.interfaces.ISessions}")
-    approvals = Attribute(
-        "L{hoopd.interfaces.IApprovals}; a worker reaches request, decided, claim, settle, withdraw"
-    )
+    approvals = Attribute("L{hoopd.interfaces.IApprovals}; a worker reaches request, decided, claim, settle, withdraw")
     vault = Attribute("L{hoopd.interfaces.ICredentialVault}; a worker reaches the answering of challenges")
     targets = Attribute(
         "mapping of name to L{hoopd.values.Target}: a worker names a target, and the broker's own entry is used, "

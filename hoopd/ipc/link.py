@@ -258,9 +258,7 @@ class Link:
 
     # -- calls ------------------------------------------------------------------------------------------------
 
-    def call(
-        self, command: type[c.Call], late: Callable[[Any], Any] | None = None, **arguments: Any
-    ) -> Deferred[Any]:
+    def call(self, command: type[c.Call], late: Callable[[Any], Any] | None = None, **arguments: Any) -> Deferred[Any]:
         """Ask the broker; wait for one if none is there.
 
         @param late: called with an answer that comes after the deadline or after the caller has cancelled, for

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from hoopd.errors import Denied
 from hoopd.interfaces import IAdministration, IApprovals, ICredentialVault, ISessions
 from hoopd.ipc import commands as c
+from hoopd.ipc.end import unless_away
 from hoopd.ipc.link import Link
 from hoopd.secret import Secret
 from hoopd.values import (
@@ -57,14 +58,12 @@ class RemoteSessions:
             return evolve(response["admission"], recording=response["recording"])
 
         def too_late(response: Mapping[str, Any]) -> None:
-            # nobody waits for this session any more: give it back
+            # nobody waits for this session any more: give it back. A broker that dies before that learns from
+            # resume() that nobody runs it.
             os.close(response["recording"])
-            admission = response["admission"]
-            self.ended(
-                admission.session, admission.token, "the client was gone before it was admitted", 0, 0, 0
-            ).addErrback(
-                lambda failure: None  # a broker that dies now learns from resume() that nobody runs it
-            )
+            one = response["admission"]
+            why = "the client was gone before it was admitted"
+            self.ended(one.session, one.token, why, 0, 0, 0).addErrback(unless_away)
 
         return self._link.call(c.Admit, too_late, proof=proof, target=target, protocol=protocol).addCallback(admitted)
 

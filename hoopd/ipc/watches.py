@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from hoopd.errors import Unavailable
 from hoopd.ipc import commands as c
+from hoopd.ipc.end import unless_away
 from hoopd.values import Approval
 
 if TYPE_CHECKING:
@@ -71,5 +72,5 @@ class Watches:
             waiting.remove(deferred)
         if not waiting and self._waiting.pop(approval, None) is not None and self._link.attached:
             # nobody waits for this answer, and a broker that is gone watches nothing
-            self._link.call(c.Unwatch, approval=approval).addErrback(lambda failure: None)
+            self._link.call(c.Unwatch, approval=approval).addErrback(unless_away)
         deferred.errback(Failure(CancelledError()))

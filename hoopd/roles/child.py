@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import (
@@ -287,8 +287,10 @@ def _observe(name: str, syslog: str) -> None:
     if syslog:
         from twisted.python.syslog import SyslogObserver
 
-        observer = LegacyLogObserverWrapper(SyslogObserver(f"{syslog}:{name}").emit)
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+        legacy: Any = SyslogObserver(f"{syslog}:{name}").emit
+        globalLogBeginner.beginLoggingTo([LegacyLogObserverWrapper(legacy)], redirectStandardIO=False)
+    else:
+        globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
 def give_up(launch: Launch) -> None:

@@ -62,36 +62,26 @@ def environment() -> dict[str, str]:
     return child
 
 
-def spawn(
-    program: Sequence[str],
-    launch: Launch,
-    control: int,
-    table: int | None = None,
-    listener: int | None = None,
-    output: int | None = None,
-) -> int:
-    """Start a child.
+def run(argv: Sequence[str], descriptors: Sequence[tuple[int | None, int]]) -> int:
+    """Start a process with exactly these descriptors, /dev/null as its standard input, and no signal changed.
 
-    @param program: argument vector up to the role, first its absolute path.
-    @param control: the child's end of its control socketpair. All descriptors stay open here.
-    @param output: descriptor for its standard output and error; None: ours.
+    @param argv: first the absolute path of the program.
+    @param descriptors: (ours, its number there); ours None is skipped. All stay open here.
     @return: its process id.
     @raise OSError: the system has no process or memory left.
     """
-    snapshot = memfd.write("hoopd-launch", wire.encode(launch))
-    opened = [snapshot]
+    opened: list[int] = []
     actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
-    wanted = [(control, CONTROL), (snapshot, LAUNCH), (table, TABLE), (listener, LISTENER), (output, 1), (output, 2)]
     try:
-        for source, number in wanted:
+        for source, number in descriptors:
             if source is not None:
                 # from above all the numbers given, so that no step overwrites what a later one needs
                 high = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 64)
                 opened.append(high)
                 actions.append((os.POSIX_SPAWN_DUP2, high, number))
         return os.posix_spawn(
-            program[0],
-            [*program, launch.role, launch.name],
+            argv[0],
+            list(argv),
             environment(),
             file_actions=actions,
             # a process group of its own: Ctrl-C and the terminal's hang-up are for the supervisor, which speaks
@@ -103,3 +93,29 @@ def spawn(
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def spawn(
+    program: Sequence[str],
+    launch: Launch,
+    control: int,
+    table: int | None = None,
+    listener: int | None = None,
+    output: int | None = None,
+) -> int:
+    """Start a child.
+
+    @param program: argument vector up to the role, first its absolute path.
+    @param control: the child's end of its control socketpair.
+    @param output: descriptor for its standard output and error; None: ours.
+    @return: its process id.
+    @raise OSError: the system has no process or memory left.
+    """
+    snapshot = memfd.write("hoopd-launch", wire.encode(launch))
+    try:
+        return run(
+            [*program, launch.role, launch.name],
+            [(control, CONTROL), (snapshot, LAUNCH), (table, TABLE), (listener, LISTENER), (output, 1), (output, 2)],
+        )
+    finally:
+        os.close(snapshot)

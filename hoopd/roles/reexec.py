@@ -57,12 +57,16 @@ class State:
     generation: int
     members: list[MemberState] = field(factory=list)
     listeners: list[ListenerState] = field(factory=list)
+    #: the settings that ran before, as JSON, for the case that the files changed again after they were checked;
+    #: read only then, because newer code may know other keys
+    settings: bytes = b""
 
 
-def execute(argv: list[str], state: State) -> NoReturn:
+def execute(argv: list[str], state: State, pidfile: str = "") -> NoReturn:
     """Become C{argv}.
 
     @param argv: first the absolute path of the interpreter.
+    @param pidfile: twistd's; it would take us for another server, and writes it again. Empty if there is none.
     @raise OSError: it could not be done; signals and descriptors are as before.
     """
     descriptors = [member.control for member in state.members] + [listener.fd for listener in state.listeners]
@@ -74,11 +78,17 @@ def execute(argv: list[str], state: State) -> NoReturn:
             os.set_inheritable(fd, True)
         sys.stdout.flush()
         sys.stderr.flush()
-        os.execve(argv[0], argv, {**os.environ, VARIABLE: str(crossing)})
+        if pidfile and os.path.exists(pidfile):
+            os.remove(pidfile)
+        # argv is our own command line, taken apart and put together by twistd_argv
+        os.execve(argv[0], argv, {**os.environ, VARIABLE: str(crossing)})  # noqa: S606
     except BaseException:
         for fd in descriptors:
             os.set_inheritable(fd, False)
         os.close(crossing)
+        if pidfile:
+            with open(pidfile, "w", encoding="ascii") as file:
+                file.write(str(os.getpid()))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITING_SIGNALS)
         raise
 
@@ -119,8 +129,11 @@ def interpreter_argv(script: str, original: list[str]) -> list[str]:
 
     @return: the interpreter with the options it was given, and C{script}.
     """
-    options = []
+    options: list[str] = []
     for argument in original[1:]:
+        if options and options[-1] in ("-W", "-X"):
+            options.append(argument)
+            continue
         if not argument.startswith("-") or argument in ("-m", "-c", "-"):
             break
         options.append(argument)
