@@ -44,7 +44,9 @@ class Listener:
     )
     max_connections: int = key("a worker's connections; 1,000 idle ones cost about 120 MiB", 1000)
     max_unauthenticated: int = key("connections that have not proven themselves, a worker; bounds floods", 600)
-    login_timeout: float = key("seconds for start-up and proof; a silent client costs a socket so long", 30.0, "duration")
+    login_timeout: float = key(
+        "seconds for start-up and proof; a silent client costs a socket so long", 30.0, "duration"
+    )
     max_message: int = key("largest single message that must be held whole to be judged", 16 * 1024 * 1024, "size")
     record_rows: int = key("rows of a statement's result kept in the recording, then count and hash", 1000)
     record_bytes: int = key("bytes of a statement's result kept in the recording", 1024 * 1024, "size")
@@ -60,7 +62,9 @@ class Listener:
 class Processes:
     broker_grace: float = key("how long sessions go on while the broker is away", 30.0, "duration")
     drain: float = key("how long SIGTERM waits for sessions to end by themselves", 60.0, "duration")
-    reload_drain: float = key("how long a reload lets sessions of old workers live; 0 is until they end", 0.0, "duration")
+    reload_drain: float = key(
+        "how long a reload lets sessions of old workers live; 0 is until they end", 0.0, "duration"
+    )
     silent: float = key("a child that says nothing for so long is killed", 10.0, "duration")
     restart_delay: float = key("first pause before a dead child is started again; doubles", 0.2, "duration")
     restart_delay_max: float = key("largest such pause", 30.0, "duration")
@@ -71,8 +75,12 @@ class Processes:
 class OidcProvider:
     issuer: str = key("the issuer's URL, exactly as tokens carry it")
     audience: tuple[str, ...] = key("accepted audiences; a token for somebody else is refused")
-    kind: Literal["human", "agent"] = key("what the holders of this provider's tokens are; never taken from a claim", "human")
-    algorithms: tuple[str, ...] = key("accepted signature algorithms; none and HMAC never are", ("RS256", "ES256", "EdDSA", "PS256"))
+    kind: Literal["human", "agent"] = key(
+        "what the holders of this provider's tokens are; never taken from a claim", "human"
+    )
+    algorithms: tuple[str, ...] = key(
+        "accepted signature algorithms; none and HMAC never are", ("RS256", "ES256", "EdDSA", "PS256")
+    )
     subject_claim: str = key("claim that names the identity", "sub")
     groups_claim: str = key("claim that lists groups; empty for none", "groups")
     scopes_claim: str = key("claim whose words narrow what the token may do; empty for none", "")
@@ -119,7 +127,9 @@ class ApprovalsConfig:
 
 @frozen
 class Limits:
-    statement_inline: int = key("statements up to this size are parsed in the worker, others in a killable child", 8192, "size")
+    statement_inline: int = key(
+        "statements up to this size are parsed in the worker, others in a killable child", 8192, "size"
+    )
     statement_max: int = key("larger statements are refused", 1024 * 1024, "size")
     parse_seconds: float = key("a parse that takes longer is killed and the statement refused", 5.0, "duration")
     parse_memory: int = key("address space of a parser child", 1024 * 1024 * 1024, "size")
@@ -141,3 +151,30 @@ class Config:
     approvals: ApprovalsConfig = key("holds", factory=ApprovalsConfig)
     limits: Limits = key("bounds on what one client may cost", factory=Limits)
     targets: Mapping[str, Target] = key("targets by name, from targets.d/*.toml", factory=dict)
+
+
+@frozen
+class TargetTlsTable:
+    mode: Literal["verify-full", "verify-ca", "off"] = key(
+        "verify-full checks the chain and the name; off is for targets on this very machine", "verify-full"
+    )
+    authorities: str = key("PEM file of the authorities, beside the target's file; empty is the system's", "", "path")
+    server_name: str = key("name in the certificate, where it is not the host", "")
+
+
+@frozen
+class TargetTable:
+    """C{[targets.NAME]} as an operator writes it; becomes L{hoopd.values.Target}."""
+
+    protocol: str = key("postgres")
+    host: str = key("host name or address")
+    port: int = key("TCP port")
+    username: str = key("account at the target that hoopd signs in with")
+    credential: str = key("name of the vault secret with that account's password")
+    databases: tuple[str, ...] = key("databases that clients may name, the first is the default", ())
+    labels: Mapping[str, str] = key("words that policies select by", factory=dict)
+    tls: TargetTlsTable = field(factory=TargetTlsTable, metadata={"why": "the leg to the target", "inline": True})
+    mode: Literal["enforce", "observe"] = key("observe forwards everything and records what would have been", "enforce")
+    weak_authentication: tuple[str, ...] = key("md5 and cleartext are answered only where named here", ())
+    trusted_functions: tuple[str, ...] = key("the target's own functions that reveal no masked column", ())
+    description: str = key("for people", "")

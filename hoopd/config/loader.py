@@ -1,0 +1,274 @@
+"""Reads /etc/hoopd: hoopd.toml and targets.d/*.toml, strictly; policies.d/ is L{hoopd.policy.snapshot}'s.
+
+Everything wrong is reported together. Files that others could have written are refused: whoever writes them rules here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import attrs
+
+from hoopd.config.schema import Config, TargetTable
+from hoopd.config.structure import ConfigErrors, Reading
+from hoopd.errors import ConfigError
+from hoopd.values import Target, TargetTls
+
+#: protocols that this version serves
+PROTOCOLS = ("postgres",)
+
+
+def load(directory: str, check_files: bool = True) -> Config:
+    """
+    @param check_files: also check modes and that the files that keys name are there
+    @raise ConfigErrors: with every error found
+    """
+    errors: list[ConfigError] = []
+    top = Path(directory)
+    main = read_toml(top / "hoopd.toml", errors, check_files)
+    tables: dict[str, tuple[str, Any]] = {}
+    for path in listed(top / "targets.d", errors):
+        for name, table in _targets(path, errors, check_files).items():
+            if name in tables:
+                errors.append(ConfigError(f"target {name} is also in {tables[name][0]}", str(path), f"targets.{name}"))
+            tables[name] = (str(path), table)
+    reading = Reading(str(top / "hoopd.toml"), errors)
+    main = dict(main)
+    for reserved in ("targets", "directory"):
+        if reserved in main:
+            reading.wrong(reserved, "does not belong here", "targets are files in targets.d/")
+            del main[reserved]
+    config: Config | None = reading.table(Config, {**main, "directory": str(top)})
+    targets = {name: _target(name, file, table, errors) for name, (file, table) in tables.items()}
+    if config is not None:
+        config = attrs.evolve(
+            _resolved(config, top), targets={name: target for name, target in targets.items() if target}
+        )
+        _check(config, reading, check_files)
+    if errors:
+        raise ConfigErrors(errors)
+    assert config is not None
+    return config
+
+
+def read_toml(path: Path, errors: list[ConfigError], check_files: bool) -> dict[str, Any]:
+    """The tables of one file; C{{}} with the error noted where it cannot be read."""
+    try:
+        if check_files:
+            check_mode(path, errors)
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as problem:
+        errors.append(ConfigError(f"not valid TOML: {problem}", str(path)))
+    except UnicodeDecodeError:
+        errors.append(ConfigError("not UTF-8 text", str(path)))
+    except OSError as problem:
+        errors.append(ConfigError(f"cannot be read: {problem.strerror}", str(path)))
+    return {}
+
+
+def listed(directory: Path, errors: list[ConfigError]) -> list[Path]:
+    """The *.toml files of a directory, by name; a missing directory has none."""
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if path.suffix == ".toml")
+
+
+def check_mode(path: Path, errors: list[ConfigError]) -> None:
+    """Configuration that somebody else may write is refused."""
+    found = path.stat()
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        errors.append(ConfigError("is writable by group or others", str(path), "", f"chmod go-w {path}"))
+    if found.st_uid not in (0, os.geteuid()):
+        errors.append(ConfigError(f"belongs to user id {found.st_uid}", str(path), "", f"chown root {path}"))
+
+
+def check_key_mode(path: Path, key: str, file: str, errors: list[ConfigError]) -> None:
+    """A private key is for its owner, and at most one group to read."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as problem:
+        errors.append(ConfigError(f"{path} cannot be read: {problem.strerror}", file, key))
+        return
+    if mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP):
+        errors.append(ConfigError(f"{path} has unsafe mode {stat.S_IMODE(mode):04o}", file, key, f"chmod 0600 {path}"))
+
+
+def _targets(path: Path, errors: list[ConfigError], check_files: bool) -> dict[str, Any]:
+    tables = read_toml(path, errors, check_files)
+    reading = Reading(str(path), errors)
+    for name in tables:
+        if name != "targets":
+            reading.unknown(name, name, ["targets"])
+    found = tables.get("targets", {})
+    if not isinstance(found, dict):
+        reading.wrong("targets", "must be a table: write [targets.NAME]")
+        return {}
+    return found
+
+
+def _target(name: str, file: str, table: Any, errors: list[ConfigError]) -> Target | None:
+    reading = Reading(file, errors)
+    key = f"targets.{name}"
+    before = len(errors)
+    read: TargetTable | None = reading.table(TargetTable, table, key)
+    if read is None:
+        return None
+    if read.protocol not in PROTOCOLS:
+        reading.wrong(f"{key}.protocol", f"this version speaks {', '.join(PROTOCOLS)}, not {read.protocol!r}")
+    if not all(part.isalnum() or part in "-_." for part in name) or not name:
+        reading.wrong(key, "a target's name has letters, digits, and - _ . only: clients write it as a database name")
+    authorities = None
+    if read.tls.authorities:
+        try:
+            authorities = (Path(file).parent / read.tls.authorities).read_text()
+        except (OSError, UnicodeDecodeError) as problem:
+            reading.wrong(f"{key}.tls.authorities", f"{read.tls.authorities} cannot be read: {problem}")
+    for method in read.weak_authentication:
+        if method not in ("md5", "cleartext"):
+            reading.wrong(f"{key}.weak_authentication", f"{method!r} is not known: md5 or cleartext")
+    if not read.credential:
+        reading.wrong(f"{key}.credential", "names no vault secret", "hoopctl vault put NAME, and NAME here")
+    if len(errors) > before:
+        return None
+    return Target(
+        name=name,
+        protocol=read.protocol,
+        host=read.host,
+        port=read.port,
+        labels=read.labels,
+        credential=read.credential,
+        username=read.username,
+        databases=read.databases or (name,),
+        tls=TargetTls(read.tls.mode, authorities, read.tls.server_name or None),
+        mode=read.mode,
+        weak_authentication=read.weak_authentication,
+        description=read.description,
+        trusted_functions=read.trusted_functions,
+    )
+
+
+def _resolved(value: Any, top: Path) -> Any:
+    """C{value} with every file name made absolute from the configuration's directory."""
+    changes: dict[str, Any] = {}
+    for field in attrs.fields(type(value)):
+        each = getattr(value, field.name)
+        if field.metadata.get("kind") == "path" and each and each != "-" and isinstance(each, str):
+            changes[field.name] = str((top / each).absolute())
+        elif attrs.has(type(each)):
+            changes[field.name] = _resolved(each, top)
+        elif isinstance(each, dict) and any(attrs.has(type(inner)) for inner in each.values()):
+            changes[field.name] = {name: _resolved(inner, top) for name, inner in each.items()}
+        elif field.name == "master_key" and each.partition(":")[0] in ("file", "passphrase"):
+            scheme, _, path = each.partition(":")
+            changes[field.name] = f"{scheme}:{(top / path).absolute()}"
+    return attrs.evolve(value, **changes)
+
+
+def _check(config: Config, reading: Reading, check_files: bool) -> None:
+    for name, listener in config.listen.items():
+        key = f"listen.{name}"
+        if name not in PROTOCOLS:
+            reading.wrong(key, f"this version serves {', '.join(PROTOCOLS)}, not {name!r}")
+        if not 0 < listener.port < 65536:
+            reading.wrong(f"{key}.port", "must be from 1 to 65535")
+        if listener.workers < 1:
+            reading.wrong(f"{key}.workers", "must be at least 1")
+        if bool(listener.certificate) != bool(listener.key):
+            reading.wrong(f"{key}.certificate", "certificate and key go together")
+        if not listener.certificate and not listener.plaintext_loopback:
+            reading.wrong(
+                f"{key}.certificate", "is missing: passwords are taken over TLS only", "hoopctl setup makes one"
+            )
+        if check_files and listener.certificate:
+            if not Path(listener.certificate).is_file():
+                reading.wrong(f"{key}.certificate", f"{listener.certificate} is not there")
+            check_key_mode(Path(listener.key), f"{key}.key", reading.file, reading.errors)
+    for name, provider in config.identity.oidc.items():
+        key = f"identity.oidc.{name}"
+        for algorithm in provider.algorithms:
+            if algorithm == "none" or algorithm.startswith("HS"):
+                reading.wrong(f"{key}.algorithms", f"{algorithm} is not a proof: anybody can make such a token")
+        if not provider.audience:
+            reading.wrong(f"{key}.audience", "is empty: a token for anybody else would be taken")
+        loopback = provider.issuer.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
+        if not provider.issuer.startswith("https://") and not (provider.allow_http and loopback):
+            reading.wrong(f"{key}.issuer", "must be an https URL")
+    scheme = config.vault.master_key.partition(":")[0]
+    if scheme not in ("credential", "file", "passphrase"):
+        reading.wrong("vault.master_key", "must be credential:NAME, file:PATH or passphrase:PATH")
+
+
+def reference() -> str:
+    """Every key with type, default and reason, as markdown."""
+    lines: list[str] = []
+    _describe(Config, "", lines)
+    lines += [
+        "",
+        "### `[targets.NAME]` in targets.d/*.toml",
+        "",
+        "| key | type | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    _rows(TargetTable, "", lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _describe(cls: type, prefix: str, lines: list[str]) -> None:
+    hints = get_type_hints(cls)
+    for field in attrs.fields(cls):
+        if field.name in ("directory", "targets"):
+            continue
+        hint = hints[field.name]
+        inner = _inner(hint)
+        if inner is None:
+            continue
+        mapped = not attrs.has(hint)
+        name = f"{prefix}{field.name}" + (".NAME" if mapped else "")
+        lines += [
+            "",
+            f"### `[{name}]`",
+            "",
+            f"{field.metadata.get('why', '')}.",
+            "",
+            "| key | type | default | meaning |",
+            "| --- | --- | --- | --- |",
+        ]
+        _rows(inner, name + ".", lines)
+        _describe(inner, name + ".", lines)
+
+
+def _rows(cls: type, prefix: str, lines: list[str]) -> None:
+    hints = get_type_hints(cls)
+    for field in attrs.fields(cls):
+        hint = hints[field.name]
+        if _inner(hint) is not None and not field.metadata.get("inline"):
+            continue
+        default = "required" if field.default is attrs.NOTHING else f"`{_default(field.default)}`"
+        kind = field.metadata.get("kind") or getattr(hint, "__name__", str(hint)).replace("typing.", "")
+        if kind in ("tuple", "Mapping", "Literal"):
+            kind = {"tuple": "list", "Mapping": "table", "Literal": "word"}[kind]
+        lines.append(
+            f"| `{field.metadata.get('name', field.name)}` | {kind} | {default} | {field.metadata.get('why', '')} |"
+        )
+
+
+def _inner(hint: Any) -> type | None:
+    if attrs.has(hint):
+        found: type = hint
+        return found
+    arguments = getattr(hint, "__args__", ())
+    return next((each for each in arguments if isinstance(each, type) and attrs.has(each)), None)
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, attrs.Factory):  # type: ignore[arg-type]
+        return "{}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{each}"' for each in value) + "]"
+    return str(value)

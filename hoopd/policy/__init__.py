@@ -1,0 +1,1 @@
+"""Rules, as operators write them, and pure judgement by them."""

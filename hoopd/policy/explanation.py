@@ -1,0 +1,33 @@
+"""An explanation as text for a person at a terminal."""
+
+from __future__ import annotations
+
+from hoopd.policy.snapshot import Explanation
+from hoopd.values import Identity, Target
+
+_VERDICTS = {"allow": "ALLOWED", "deny": "REFUSED", "hold": "HELD until approved"}
+
+
+def render(explanation: Explanation, identity: Identity, target: Target, text: str, masks: tuple[str, ...] = ()) -> str:
+    """What would happen, by which rules, and why. C{masks}: lines about masked output, if known."""
+    decision = explanation.decision
+    lines = [f"{identity.name} on {target.name}: {text.strip()}", ""]
+    verdict = _VERDICTS[decision.verdict]
+    if decision.observed:
+        verdict = f"ALLOWED (observed; it would be {_VERDICTS[decision.observed]})"
+    lines.append(f"  {verdict}" + (f": {decision.why}" if decision.why else ""))
+    for terms in decision.holds:
+        people = " or ".join(terms.by)
+        lines.append(f"  {terms.rule}: {terms.quorum} of {people} must approve within {terms.wait:g} s")
+    if decision.limits.max_rows is not None:
+        lines.append(f"  at most {decision.limits.max_rows} rows")
+    if decision.hint:
+        lines.append(f"  {decision.hint}")
+    lines += ["", "  rules:"]
+    for finding in explanation.findings:
+        lines.append(f"    {'*' if finding.matched else ' '} {finding.rule}: {finding.because}")
+    if not explanation.findings:
+        lines.append("      none speaks of this target")
+    lines += [f"    * {mask.rule}: {', '.join(mask.columns)} shown as {mask.show}" for mask in explanation.masks]
+    lines += [f"  {line}" for line in masks]
+    return "\n".join(lines)

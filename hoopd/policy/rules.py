@@ -1,0 +1,256 @@
+"""One policy file as values: strict, complete, with every mistake named; not the judging (L{hoopd.policy.snapshot})."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import cel
+from attrs import field, frozen
+
+from hoopd.config.schema import key
+from hoopd.config.structure import Reading
+from hoopd.errors import ConfigError
+from hoopd.policy.words import WORDS
+from hoopd.values import Identity, Show, Target
+
+VERBS = ("mask", "allow", "hold", "deny")
+
+
+@frozen
+class MaskTable:
+    columns: tuple[str, ...] = key("table.column or schema.table.column; * within a part")
+    show: Show = key("what is shown instead", "full")
+    find: Literal["", "equality"] = key("equality permits comparing with a constant", "")
+    who: tuple[str, ...] = key("whom it covers; everyone if absent", ())
+    exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "who sees the values"})
+    when: str = key("CEL condition", "")
+
+
+@frozen
+class AllowTable:
+    who: tuple[str, ...] = key("identities and groups; everyone if absent", ())
+    do: tuple[str, ...] = key("what it opens")
+    objects: tuple[str, ...] = key("only operations that touch nothing else than these relations", ())
+    when: str = key("CEL condition", "")
+    reason: str = key("required, or a regular expression that the reason must match", "")
+    max_rows: int | None = key("ends a result after so many rows", None)
+    exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whom it leaves out"})
+
+
+@frozen
+class HoldTable:
+    do: tuple[str, ...] = key("what it holds; everything if absent", ())
+    by: tuple[str, ...] = key("groups or identities entitled to approve")
+    who: tuple[str, ...] = key("whose operations; everyone's if absent", ())
+    exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whose operations it leaves alone"})
+    objects: tuple[str, ...] = key("only operations that touch one of these relations", ())
+    when: str = key("CEL condition", "")
+    quorum: int = key("how many people must approve", 1)
+    wait: float = key("how long the request stays open", 900.0, "duration")
+    in_transaction: bool = key("hold inside an open transaction too: its locks stay held meanwhile", False)
+    notify: tuple[str, ...] = key("channels", ())
+    why: str = key("said to the person who waits", "")
+
+
+@frozen
+class DenyTable:
+    do: tuple[str, ...] = key("what it refuses; everything if absent", ())
+    who: tuple[str, ...] = key("whose operations; everyone's if absent", ())
+    exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whose operations it leaves alone"})
+    objects: tuple[str, ...] = key("only operations that touch one of these relations", ())
+    when: str = key("CEL condition", "")
+    why: str = key("said to the person who is refused", "")
+
+
+_TABLES: dict[str, type] = {"mask": MaskTable, "allow": AllowTable, "hold": HoldTable, "deny": DenyTable}
+
+
+@frozen
+class TestIdentityTable:
+    __test__ = False
+    groups: tuple[str, ...] = key("its groups", ())
+    scopes: tuple[str, ...] | None = key("its token's scopes", None)
+
+
+@frozen
+class TestTable:
+    __test__ = False
+    expect: tuple[str, ...] = key("rules that decide, as deny.drop")
+    target: str = key("the target; the first that the file selects if absent", "")
+    rows: int | None = key("op.rows", None)
+    reason: str = key("the reason given", "")
+
+
+@frozen(eq=False)
+class Condition:
+    """One CEL expression (cel-spec), compiled."""
+
+    source: str
+    program: Any = field(repr=False)
+
+    @property
+    def reads_clock(self) -> bool:
+        return re.search(r"\bnow\b", self.source) is not None
+
+    def holds(self, context: Mapping[str, Any]) -> bool | None:
+        """True or False; None where it cannot be told: a variable is not known, or it fails."""
+        try:
+            result = self.program.execute(dict(context))
+        except Exception:
+            # the language has no common error class; whatever went wrong, the answer is not known
+            return None
+        return result if isinstance(result, bool) else None
+
+
+@frozen(eq=False)
+class Rule:
+    """@ivar id: C{<file>.<verb>.<name>}."""
+
+    id: str
+    verb: str
+    table: Any
+    condition: Condition | None
+
+    def concerns(self, identity: Identity) -> bool:
+        """Whether the rule speaks of this identity."""
+        if any(names(pattern, identity) for pattern in self.table.exempt):
+            return False
+        return not self.table.who or any(names(pattern, identity) for pattern in self.table.who)
+
+
+@frozen(eq=False)
+class PolicyFile:
+    """@ivar name: file name without .toml."""
+
+    name: str
+    targets: tuple[str, ...]
+    labels: Mapping[str, str]
+    mode: str
+    contact: str
+    rules: tuple[Rule, ...]
+    identities: Mapping[str, TestIdentityTable]
+    tests: Mapping[str, TestTable]
+
+    def selects(self, target: Target) -> bool:
+        if self.targets and not any(fnmatchcase(target.name, pattern) for pattern in self.targets):
+            return False
+        return all(target.labels.get(name) == value for name, value in self.labels.items())
+
+
+def names(pattern: str, identity: Identity) -> bool:
+    """Whether C{user:…}, C{agent:…}, C{group:…} or C{*} means this identity."""
+    if pattern.startswith("group:"):
+        return any(fnmatchcase(group, pattern[6:]) for group in identity.groups)
+    return fnmatchcase(identity.name, pattern)
+
+
+def touches(pattern: str, name: str) -> bool:
+    """Whether an object pattern (C{table} or C{schema.table}) means the relation C{schema.table}."""
+    if "." not in pattern:
+        return fnmatchcase(name.rpartition(".")[2], pattern)
+    return fnmatchcase(name, pattern)
+
+
+def read(name: str, text: str, errors: list[ConfigError]) -> PolicyFile | None:
+    """One file's text. @return: None when something is wrong, noted in C{errors}."""
+    before = len(errors)
+    reading = Reading(name, errors)
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        reading.wrong("", f"not valid TOML: {problem}")
+        return None
+    stem = name.removesuffix(".toml")
+    known = ["targets", "labels", "mode", "contact", "identity", "test", *VERBS]
+    for word in tables:
+        if word == "break_glass":
+            reading.wrong(word, "break glass is not available in this version")
+        elif word not in known:
+            reading.unknown(word, word, known)
+    if not tables.get("targets") and not tables.get("labels"):
+        reading.wrong("targets", "is missing: say which targets the file is for", 'targets = ["*"] is all')
+    rules = []
+    for verb in VERBS:
+        group = tables.get(verb, {})
+        if not isinstance(group, dict):
+            reading.wrong(verb, f"must be tables: write {verb}.NAME = {{ … }}")
+            continue
+        for rule_name, table in group.items():
+            rule = _rule(reading, stem, verb, rule_name, table)
+            if rule is not None:
+                rules.append(rule)
+    identities = {
+        each: reading.table(TestIdentityTable, table, f'identity."{each}"')
+        for each, table in tables.get("identity", {}).items()
+    }
+    tests = {}
+    for each, value in tables.get("test", {}).items():
+        table = {"expect": value} if isinstance(value, list) else value
+        tests[each] = reading.table(TestTable, table, f'test."{each}"')
+    made = PolicyFile(
+        name=stem,
+        targets=reading.value(tuple[str, ...], tables.get("targets", []), "targets") or (),
+        labels=reading.value(Mapping[str, str], tables.get("labels", {}), "labels") or {},
+        mode=reading.value(Literal["enforce", "observe"], tables.get("mode", "enforce"), "mode") or "enforce",
+        contact=reading.value(str, tables.get("contact", ""), "contact") or "",
+        rules=tuple(rules),
+        identities=identities,
+        tests=tests,
+    )
+    return made if len(errors) == before else None
+
+
+def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule | None:
+    where = f"{verb}.{name}"
+    if isinstance(table, dict) and isinstance(table.get("notify"), str):
+        table = {**table, "notify": [table["notify"]]}
+    if isinstance(table, dict) and verb == "hold" and table.get("wait") == "ticket":
+        reading.wrong(f"{where}.wait", "tickets are not available in this version", 'write a duration such as "15m"')
+        return None
+    made = reading.table(_TABLES[verb], table, where)
+    if made is None:
+        return None
+    before = len(reading.errors)
+    for word in getattr(made, "do", ()):
+        if word not in WORDS:
+            close = difflib.get_close_matches(word, sorted(WORDS), 1)
+            hint = f"did you mean {close[0]}?" if close else "docs/policy.md lists the words"
+            reading.wrong(f"{where}.do", f"unknown word {word!r}", hint)
+    for pattern in (*made.who, *made.exempt, *getattr(made, "by", ())):
+        if pattern != "*" and pattern.partition(":")[0] not in ("user", "agent", "group"):
+            reading.wrong(where, f"{pattern!r} names nobody", "write user:NAME, agent:NAME, group:NAME or *")
+    if verb == "hold":
+        _check_hold(reading, where, made)
+    if verb == "mask":
+        for column in made.columns:
+            if len(column.split(".")) not in (2, 3):
+                reading.wrong(f"{where}.columns", f"{column!r} is no column", "write table.column or *.column")
+    if verb == "allow" and made.reason not in ("", "required"):
+        try:
+            re.compile(made.reason)
+        except re.error as problem:
+            reading.wrong(f"{where}.reason", f"is neither required nor a regular expression: {problem}")
+    condition = None
+    if made.when:
+        try:
+            condition = Condition(made.when, cel.compile(made.when))
+        except ValueError as problem:
+            reading.wrong(f"{where}.when", f"is no CEL expression: {str(problem).splitlines()[0]}")
+    return Rule(f"{stem}.{verb}.{name}", verb, made, condition) if len(reading.errors) == before else None
+
+
+def _check_hold(reading: Reading, where: str, made: Any) -> None:
+    if not made.by:
+        reading.wrong(f"{where}.by", "is empty: nobody could approve")
+    if made.quorum < 1:
+        reading.wrong(f"{where}.quorum", "must be at least 1")
+    if made.wait <= 0:
+        reading.wrong(f"{where}.wait", "must be longer than nothing")
+    for pattern in made.by:
+        if pattern.startswith("agent:"):
+            reading.wrong(f"{where}.by", f"{pattern}: agents do not approve")

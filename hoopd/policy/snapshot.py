@@ -1,0 +1,343 @@
+"""All policy of one moment, judging purely; DESIGN: only allow opens, deny beats hold beats allow, all that match apply.
+
+The clock, the target and the identity are arguments. What a condition cannot tell (an unknown number of rows) closes: a
+deny, hold or mask then matches, an allow does not.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import attrs
+from attrs import frozen
+from zope.interface import implementer
+
+from hoopd.config.structure import ConfigErrors
+from hoopd.errors import ConfigError
+from hoopd.interfaces import IPolicyService
+from hoopd.ipc import wire
+from hoopd.policy.rules import PolicyFile, Rule, read, touches
+from hoopd.policy.words import BROAD, IMPLIED, overlaps, uncovered
+from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Operation, Target, Verdict
+
+HOW_TO_REASON = "give one with PGOPTIONS='-c hoopd.reason=…' or SET hoopd.reason = '…'"
+
+
+@frozen
+class Finding:
+    """What one rule says of one operation. @ivar matched: whether it applies. @ivar because: why or why not."""
+
+    rule: str
+    verb: str
+    matched: bool
+    because: str
+
+
+@frozen
+class Explanation:
+    """A decision with the finding of every rule that was looked at, and the masks."""
+
+    decision: Decision
+    findings: tuple[Finding, ...]
+    masks: tuple[Mask, ...]
+
+
+@implementer(IPolicyService)
+class PolicySnapshot:
+    """
+    @ivar mask_key: key of this installation's C{hash} masks.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, str], files: Sequence[PolicyFile], targets: Mapping[str, Target], mask_key: bytes
+    ) -> None:
+        self._sources = dict(sources)
+        self._files = tuple(files)
+        self._targets = dict(targets)
+        self.mask_key = mask_key
+        digest = hashlib.sha256()
+        for name in sorted(sources):
+            digest.update(f"{name}\0{sources[name]}\0".encode())
+        for name in sorted(targets):
+            digest.update(wire.encode(targets[name]))
+        digest.update(hashlib.sha256(b"mask key" + mask_key).digest())
+        self.version = digest.hexdigest()[:24]
+        self._selected: dict[str, tuple[PolicyFile, ...]] = {}
+
+    # -- making one --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(
+        cls, sources: Mapping[str, str], targets: Mapping[str, Target], mask_key: bytes, test: bool = True
+    ) -> PolicySnapshot:
+        """
+        @param sources: file name to text.
+        @param test: also run the tests inside the files; one that fails is an error
+        @raise ConfigErrors: everything wrong in every file
+        """
+        errors: list[ConfigError] = []
+        files = []
+        for name in sorted(sources):
+            found = read(name, sources[name], errors)
+            if found is not None:
+                files.append(found)
+                for pattern in found.targets:
+                    if not any(fnmatchcase(each, pattern) for each in targets) and pattern.isidentifier():
+                        errors.append(ConfigError(f"there is no target {pattern!r}", name, "targets"))
+        made = cls(sources, files, targets, mask_key)
+        if not errors and test:
+            from hoopd.policy.testing import run  # it judges by this class
+
+            for result in run(made):
+                if not result.passed:
+                    errors.append(ConfigError(result.problem, f"{result.file}.toml", f'test."{result.name}"'))
+        if errors:
+            raise ConfigErrors(errors)
+        return made
+
+    def document(self) -> bytes:
+        """This snapshot as bytes, for another process of the gateway."""
+        return json.dumps(
+            {
+                "sources": self._sources,
+                "targets": wire.encode(self._targets).decode(),
+                "mask_key": base64.b64encode(self.mask_key).decode(),
+            }
+        ).encode()
+
+    @classmethod
+    def from_document(cls, document: bytes) -> PolicySnapshot:
+        """@raise ConfigErrors, ValueError: not such a document"""
+        fields = json.loads(document)
+        targets = wire.decode(fields["targets"].encode(), dict[str, Target])
+        return cls.load(fields["sources"], targets, base64.b64decode(fields["mask_key"]), test=False)
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> tuple[PolicyFile, ...]:
+        return self._files
+
+    def targets(self) -> Mapping[str, Target]:
+        return self._targets
+
+    def _for(self, target: Target) -> tuple[PolicyFile, ...]:
+        # labels and name select: a target of the same name with other labels is another key
+        key = repr((target.name, sorted(target.labels.items())))
+        if key not in self._selected:
+            self._selected[key] = tuple(each for each in self._files if each.selects(target))
+        return self._selected[key]
+
+    def _observed(self, target: Target) -> bool:
+        return target.mode == "observe" or any(each.mode == "observe" for each in self._for(target))
+
+    # -- judging -----------------------------------------------------------------------------------------------
+
+    def may_connect(self, identity: Identity, target: Target, now: float) -> Decision:
+        """See L{IPolicyService.may_connect}."""
+        files = self._for(target)
+        if _in_scope(identity, target):
+            for file in files:
+                for rule in file.rules:
+                    if rule.verb == "allow" and rule.concerns(identity):
+                        return Decision("allow", (rule.id,), policy=self.version)
+            if self._observed(target) and files:
+                return Decision("allow", (), policy=self.version, observed="deny")
+        return Decision("deny", (), "no rule allows anything there", self._contact(files), policy=self.version)
+
+    def decide(self, identity: Identity, target: Target, operation: Operation, now: float) -> Decision:
+        """See L{IPolicyService.decide}."""
+        return self._judge(identity, target, operation, now, None)
+
+    def explain(self, identity: Identity, target: Target, operation: Operation, now: float) -> Explanation:
+        """The decision with what every rule said."""
+        findings: list[Finding] = []
+        decision = self._judge(identity, target, operation, now, findings)
+        return Explanation(decision, tuple(findings), self.record_masks(identity, target, now))
+
+    def masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
+        """See L{IPolicyService.masks}; an observed target's output is not masked."""
+        return () if self._observed(target) else self.record_masks(identity, target, now)
+
+    def record_masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
+        """The masks of what is recorded and shown to others, observed or not."""
+        context = _context(identity, target, None, now)
+        return tuple(
+            Mask(rule.id, rule.table.columns, rule.table.show, rule.table.find)
+            for file in self._for(target)
+            for rule in file.rules
+            if rule.verb == "mask"
+            and rule.concerns(identity)
+            and (rule.condition is None or rule.condition.holds(context) is not False)
+        )
+
+    def _judge(
+        self, identity: Identity, target: Target, operation: Operation, now: float, findings: list[Finding] | None
+    ) -> Decision:
+        files = self._for(target)
+        context = _context(identity, target, operation, now)
+        matched: dict[str, list[Rule]] = {"allow": [], "hold": [], "deny": []}
+        cacheable = True
+        for file in files:
+            for rule in file.rules:
+                if rule.verb == "mask":
+                    continue
+                because = _misses(rule, identity, operation, context)
+                if rule.condition is not None and rule.condition.reads_clock:
+                    cacheable = False
+                if not because:
+                    matched[rule.verb].append(rule)
+                if findings is not None:
+                    findings.append(Finding(rule.id, rule.verb, not because, because or _says(rule, context)))
+        decision = self._weigh(identity, target, operation, matched, self._contact(files))
+        decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version)
+        if decision.verdict != "allow" and self._observed(target):
+            return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=())
+        return decision
+
+    def _weigh(
+        self,
+        identity: Identity,
+        target: Target,
+        operation: Operation,
+        matched: Mapping[str, list[Rule]],
+        contact: str,
+    ) -> Decision:
+        denies, holds, allows = matched["deny"], matched["hold"], matched["allow"]
+        if denies:
+            why = next((rule.table.why for rule in denies if rule.table.why), "a rule refuses it")
+            return Decision("deny", _ids(denies), why, contact)
+        words = {word for rule in allows for word in rule.table.do}
+        missing = uncovered(operation.classes, words)
+        if not allows and not (operation.classes - IMPLIED):
+            # what comes along with any access needs some access
+            missing = [] if self.may_connect(identity, target, 0).verdict == "allow" else sorted(operation.classes)
+        if missing:
+            what = _listing(missing)
+            return Decision("deny", (), f"no rule allows {identity.name} to {what} on {target.name}", contact)
+        narrowed = _out_of_scope(identity, target, operation)
+        if narrowed:
+            return Decision("deny", (), narrowed, "use a token with wider scopes")
+        for rule in allows:
+            if rule.table.reason and not _reason_fits(rule.table.reason, operation.reason):
+                wanted = "a reason" if rule.table.reason == "required" else f"a reason like {rule.table.reason}"
+                return Decision("deny", (rule.id,), f"{wanted} is required", HOW_TO_REASON)
+        rows = [rule.table.max_rows for rule in allows if rule.table.max_rows is not None]
+        limits = Limits(min(rows) if rows else None)
+        if holds:
+            terms = tuple(_terms(rule) for rule in holds)
+            why = next((each.why for each in terms if each.why), "it needs approval")
+            return Decision("hold", _ids(holds), why, contact, terms, limits)
+        return Decision("allow", _ids(allows), limits=limits)
+
+    @staticmethod
+    def _contact(files: Sequence[PolicyFile]) -> str:
+        found = next((file.contact for file in files if file.contact), "")
+        return f"ask {found}" if found else ""
+
+
+def _misses(rule: Rule, identity: Identity, operation: Operation, context: Mapping[str, Any]) -> str:
+    """Why the rule does not apply, or C{""}."""
+    if not rule.concerns(identity):
+        return f"it does not speak of {identity.name}"
+    if not _does(rule, operation):
+        return f"it is about {_listing(rule.table.do)}, and this does {_listing(sorted(operation.classes))}"
+    if rule.table.objects:
+        own = [name for name in operation.objects if not name.startswith("pg_catalog.")]
+        met = [any(touches(pattern, name) for pattern in rule.table.objects) for name in own]
+        if rule.verb == "allow" and not (met and all(met)):
+            return "it is only for other relations"
+        if rule.verb != "allow" and not any(met) and own:
+            return "it is only for other relations"
+    if rule.condition is not None:
+        answer = rule.condition.holds(context)
+        if answer is False:
+            return f"its condition is false: {rule.condition.source}"
+        if answer is None and rule.verb == "allow":
+            return f"its condition cannot be told: {rule.condition.source}"
+    return ""
+
+
+def _does(rule: Rule, operation: Operation) -> bool:
+    if rule.verb != "allow":
+        return overlaps(rule.table.do, operation.classes)
+    broad = {BROAD.get(word, word) for word in operation.classes}
+    return any(word in operation.classes or word in broad for word in rule.table.do)
+
+
+def _says(rule: Rule, context: Mapping[str, Any]) -> str:
+    if rule.condition is not None and rule.condition.holds(context) is None:
+        return f"its condition cannot be told, which counts as true: {rule.condition.source}"
+    if rule.verb == "allow":
+        return f"it opens {_listing(rule.table.do)}"
+    return rule.table.why or f"it is about {_listing(rule.table.do) or 'everything'}"
+
+
+def _terms(rule: Rule) -> HoldTerms:
+    table = rule.table
+    return HoldTerms(rule.id, table.by, table.quorum, table.wait, table.in_transaction, table.notify, table.why)
+
+
+def _ids(rules: Sequence[Rule]) -> tuple[str, ...]:
+    return tuple(rule.id for rule in rules)
+
+
+def _listing(words: Sequence[str]) -> str:
+    return ", ".join(words)
+
+
+def _reason_fits(wanted: str, reason: str | None) -> bool:
+    if not reason or not reason.strip():
+        return False
+    return wanted == "required" or re.search(wanted, reason) is not None
+
+
+def _in_scope(identity: Identity, target: Target) -> bool:
+    wanted = [word[7:] for word in identity.scopes or () if word.startswith("target:")]
+    return not wanted or any(fnmatchcase(target.name, pattern) for pattern in wanted)
+
+
+def _out_of_scope(identity: Identity, target: Target, operation: Operation) -> str:
+    """Why the proof's scopes leave this operation out, or C{""}."""
+    if identity.scopes is None:
+        return ""
+    if not _in_scope(identity, target):
+        return f"the token's scopes leave out {target.name}"
+    doing = [word[3:] for word in identity.scopes if word.startswith("do:")]
+    if doing:
+        missing = uncovered(operation.classes, doing)
+        if missing:
+            return f"the token's scopes leave out {_listing(missing)}"
+    return ""
+
+
+def _context(identity: Identity, target: Target, operation: Operation | None, now: float) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "identity": {
+            "name": identity.name,
+            "kind": identity.kind,
+            "groups": sorted(identity.groups),
+            "act": identity.act or "",
+        },
+        "target": {"name": target.name, "labels": dict(target.labels)},
+        "now": now,
+    }
+    if operation is not None:
+        context["op"] = {
+            "classes": sorted(operation.classes),
+            "objects": list(operation.objects),
+            "reason": operation.reason or "",
+            "size": len(operation.text),
+            # a fact that is not known is left out: asking for it cannot be told
+            **{name: value for name, value in operation.facts.items() if value is not None},
+        }
+    return context
+
+
+__all__ = ["Explanation", "Finding", "PolicySnapshot", "Verdict"]

@@ -1,0 +1,57 @@
+"""The words of C{do}: what an operation does, and which word covers which; docs/policy.md explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+#: narrow word to the broad one that covers it
+BROAD: dict[str, str] = {
+    "insert": "write",
+    "update": "write",
+    "delete": "write",
+    "merge": "write",
+    "truncate": "write",
+    "create": "ddl",
+    "alter": "ddl",
+    "drop": "ddl",
+    "grant": "ddl",
+}
+
+#: come along with any access: they show no data and change none; what they carry has words of its own
+IMPLIED = frozenset(
+    {"session", "transaction", "introspect", "cursor", "prepare", "execute", "explain", "copy-in", "copy-out"}
+)
+
+#: need being named: none of the others covers them
+NAMED = frozenset(
+    """
+    session-privileged read-secret file program network copy-file copy-program role call do function listen notify
+    maintenance lock
+    """.split()
+)
+
+WORDS = frozenset({"read", "write", "ddl"}) | frozenset(BROAD) | IMPLIED | NAMED
+
+
+def overlaps(do: Collection[str], classes: frozenset[str]) -> bool:
+    """Whether an operation of these classes is one of those that C{do} names; an empty C{do} names all."""
+    if not do:
+        return True
+    return any(word in classes for word in do)
+
+
+def uncovered(classes: frozenset[str], do: Collection[str]) -> list[str]:
+    """The words of an operation that C{do} does not open, sorted."""
+    missing = []
+    for word in classes - IMPLIED:
+        if word in do or BROAD.get(word) in do:
+            continue
+        narrow = [each for each in classes if BROAD.get(each) == word]
+        if word in ("write", "ddl") and narrow:
+            continue  # its narrow words are judged one by one
+        if word == "write" and "function" in classes:
+            continue  # it may write because of a function that we do not know: "function" is judged
+        if word == "lock" and "write" in do:
+            continue
+        missing.append(word)
+    return sorted(missing)
