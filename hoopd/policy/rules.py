@@ -21,7 +21,7 @@ from hoopd.values import Identity, Show, Target
 VERBS = ("mask", "allow", "hold", "deny")
 
 
-@frozen
+@frozen(kw_only=True)
 class MaskTable:
     columns: tuple[str, ...] = key("table.column or schema.table.column; * within a part")
     show: Show = key("what is shown instead", "full")
@@ -31,7 +31,7 @@ class MaskTable:
     when: str = key("CEL condition", "")
 
 
-@frozen
+@frozen(kw_only=True)
 class AllowTable:
     who: tuple[str, ...] = key("identities and groups; everyone if absent", ())
     do: tuple[str, ...] = key("what it opens")
@@ -42,7 +42,7 @@ class AllowTable:
     exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whom it leaves out"})
 
 
-@frozen
+@frozen(kw_only=True)
 class HoldTable:
     do: tuple[str, ...] = key("what it holds; everything if absent", ())
     by: tuple[str, ...] = key("groups or identities entitled to approve")
@@ -57,7 +57,7 @@ class HoldTable:
     why: str = key("said to the person who waits", "")
 
 
-@frozen
+@frozen(kw_only=True)
 class DenyTable:
     do: tuple[str, ...] = key("what it refuses; everything if absent", ())
     who: tuple[str, ...] = key("whose operations; everyone's if absent", ())
@@ -70,14 +70,14 @@ class DenyTable:
 _TABLES: dict[str, type] = {"mask": MaskTable, "allow": AllowTable, "hold": HoldTable, "deny": DenyTable}
 
 
-@frozen
+@frozen(kw_only=True)
 class TestIdentityTable:
     __test__ = False
     groups: tuple[str, ...] = key("its groups", ())
     scopes: tuple[str, ...] | None = key("its token's scopes", None)
 
 
-@frozen
+@frozen(kw_only=True)
 class TestTable:
     __test__ = False
     expect: tuple[str, ...] = key("rules that decide, as deny.drop")

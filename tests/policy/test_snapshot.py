@@ -1,0 +1,202 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from zope.interface.verify import verifyObject
+
+from hoopd.config.structure import ConfigErrors
+from hoopd.interfaces import IPolicyService
+from hoopd.policy.directory import read_directory
+from hoopd.policy.explanation import render
+from hoopd.policy.snapshot import PolicySnapshot
+from hoopd.policy.statements import operation
+from hoopd.policy.testing import identity, run
+from hoopd.policy.words import WORDS
+from hoopd.sql.analysis import SessionSettings, analyse
+from hoopd.values import Decision, Identity, Operation, Target
+
+ORDERS = Target("orders", "postgres", "db", 5432, {"env": "prod"})
+PRIYA = identity("user:priya", ("eng",))
+CI = identity("agent:ci/orders@main")
+KEY = b"k" * 32
+SHIPPED = read_directory("etc/hoopd", check_files=False)
+
+
+def load(text: str, target: Target = ORDERS) -> PolicySnapshot:
+    return PolicySnapshot.load({"p.toml": text}, {target.name: target}, KEY)
+
+
+def judge(policy: PolicySnapshot, text: str, who: Identity = PRIYA, target: Target = ORDERS, **more) -> Decision:
+    (statement,) = analyse(text.encode(), SessionSettings(), None).statements
+    return policy.decide(who, target, operation(statement, more.pop("reason", None), more), 1000.0)
+
+
+def test_the_shipped_policy() -> None:
+    policy = PolicySnapshot.load(SHIPPED, {"orders": ORDERS}, KEY)
+    assert all(result.passed for result in run(policy))
+    assert len(run(policy)) >= 7
+    assert verifyObject(IPolicyService, policy)
+    held = judge(policy, "DELETE FROM orders")
+    assert held.verdict == "hold"
+    assert [terms.by for terms in held.holds] == [("group:leads",), ("group:dba",)]
+    assert held.holds[0].wait == 900
+    assert judge(policy, "SELECT * FROM orders").limits.max_rows == 10000
+    denied = judge(policy, "DROP TABLE orders")
+    assert (denied.verdict, denied.why) == ("deny", "Schema changes go through migrations: see the wiki")
+    assert denied.hint == "ask the database team"
+    assert [mask.show for mask in policy.masks(PRIYA, ORDERS, 0)] == ["last4", "hash"]
+    fraud = identity("user:fred", ("eng", "fraud"))
+    assert [mask.show for mask in policy.masks(fraud, ORDERS, 0)] == ["hash"]
+
+
+def test_documents_carry_everything() -> None:
+    policy = PolicySnapshot.load(SHIPPED, {"orders": ORDERS}, KEY)
+    again = PolicySnapshot.from_document(policy.document())
+    assert again.version == policy.version
+    assert again.mask_key == KEY
+    assert dict(again.targets()) == {"orders": ORDERS}
+    for text in ("SELECT 1", "DELETE FROM orders", "DROP TABLE x", "SELECT f()"):
+        assert judge(again, text) == judge(policy, text)
+
+
+BASE = 'targets = ["orders"]\nallow.read = { who = ["group:eng"], do = ["read"] }\n'
+
+
+@pytest.mark.parametrize(
+    ("rules", "text", "verdict"),
+    [
+        ("", "SELECT * FROM t", "allow"),
+        ("", "SELECT 1", "allow"),
+        ("", "BEGIN", "allow"),
+        ("", "UPDATE t SET a = 1", "deny"),
+        ("", "SELECT f() FROM t", "deny"),
+        ("", "SELECT * FROM pg_authid", "deny"),
+        ("", "COPY t TO STDOUT", "allow"),
+        ("", "COPY t TO PROGRAM 'x'", "deny"),
+        ("", "SELECT * FROM t FOR UPDATE", "deny"),
+        ('allow.w = { do = ["update"] }', "UPDATE t SET a = 1", "allow"),
+        ('allow.w = { do = ["update"] }', "DELETE FROM t", "deny"),
+        ('allow.w = { do = ["write"] }', "DELETE FROM t", "allow"),
+        ('allow.w = { do = ["write"] }', "SELECT f() FROM t", "deny"),
+        ('allow.f = { do = ["function"] }', "SELECT f() FROM t", "allow"),
+        ('allow.w = { do = ["write"], objects = ["t"] }', "DELETE FROM t", "allow"),
+        ('allow.w = { do = ["write"], objects = ["t"] }', "DELETE FROM u", "deny"),
+        ('allow.w = { do = ["write"] }\ndeny.d = { objects = ["u"] }', "UPDATE t SET a = (SELECT 1 FROM u)", "deny"),
+        ('allow.w = { do = ["write"], when = "op.where" }', "DELETE FROM t", "deny"),
+        ('allow.w = { do = ["write"], when = "op.rows < 5" }', "DELETE FROM t", "deny"),
+        ('allow.w = { do = ["write"] }\nhold.h = { when = "op.rows > 5", by = ["group:l"] }', "DELETE FROM t", "hold"),
+        ('deny.all = { who = ["user:priya"] }', "SELECT 1", "deny"),
+        ('deny.all = { who = ["user:p*"], except = ["group:eng"] }', "SELECT 1", "allow"),
+        ('deny.d = { do = ["introspect"] }', "SELECT 1", "deny"),
+    ],
+)
+def test_verdicts(rules: str, text: str, verdict: str) -> None:
+    assert judge(load(BASE + rules), text).verdict == verdict
+
+
+def test_nothing_is_allowed_to_strangers() -> None:
+    policy = load(BASE)
+    stranger = identity("user:stranger")
+    assert policy.may_connect(stranger, ORDERS, 0).verdict == "deny"
+    assert policy.may_connect(PRIYA, ORDERS, 0).verdict == "allow"
+    assert judge(policy, "SELECT 1", stranger).verdict == "deny"
+    elsewhere = Target("billing", "postgres", "db", 1)
+    assert policy.may_connect(PRIYA, elsewhere, 0).verdict == "deny"
+
+
+def test_facts_conditions_and_reasons() -> None:
+    policy = load(BASE + 'allow.w = { do = ["write"], reason = "OPS-[0-9]+" }')
+    refused = judge(policy, "DELETE FROM t")
+    assert refused.verdict == "deny"
+    assert "hoopd.reason" in refused.hint
+    assert judge(policy, "DELETE FROM t", reason="because").verdict == "deny"
+    assert judge(policy, "DELETE FROM t", reason="OPS-12").verdict == "allow"
+    assert judge(policy, "SELECT * FROM t").verdict == "allow"
+    limited = load(BASE + 'allow.b = { do = ["read"], max_rows = 5 }\nallow.c = { do = ["read"], max_rows = 3 }')
+    assert judge(limited, "SELECT * FROM t").limits.max_rows == 3
+    clock = load(BASE + 'deny.night = { do = ["read"], when = "now > 2000.0" }')
+    decision = judge(clock, "SELECT * FROM t")
+    assert (decision.verdict, decision.cacheable) == ("allow", False)
+
+
+def test_scopes_only_narrow() -> None:
+    policy = load(BASE + 'allow.w = { do = ["write"] }')
+    reader = identity("user:priya", ("eng",), ("target:ord*", "do:read"))
+    assert judge(policy, "SELECT * FROM t", reader).verdict == "allow"
+    assert "scopes leave out delete" in judge(policy, "DELETE FROM t", reader).why
+    elsewhere = identity("user:priya", ("eng",), ("target:billing",))
+    assert policy.may_connect(elsewhere, ORDERS, 0).verdict == "deny"
+
+
+def test_observe_forwards_and_tells() -> None:
+    text = BASE + 'mode = "observe"\nmask.m = { columns = ["t.a"], show = "full" }\n'
+    policy = load('mode = "observe"\n' + BASE + 'mask.m = { columns = ["t.a"], show = "full" }')
+    assert text
+    decision = judge(policy, "DROP TABLE t")
+    assert (decision.verdict, decision.observed) == ("allow", "deny")
+    assert policy.masks(PRIYA, ORDERS, 0) == ()
+    assert len(policy.record_masks(PRIYA, ORDERS, 0)) == 1
+
+
+def test_explanation_reads_well() -> None:
+    policy = PolicySnapshot.load(SHIPPED, {"orders": ORDERS}, KEY)
+    (statement,) = analyse(b"DELETE FROM orders", SessionSettings(), None).statements
+    said = render(policy.explain(PRIYA, ORDERS, operation(statement), 0), PRIYA, ORDERS, "DELETE FROM orders")
+    assert "HELD until approved: Changes by hand need a second pair of eyes" in said
+    assert "orders.hold.bulk: 2 of group:dba must approve within 900 s" in said
+    assert "  orders.deny.drop: it is about drop, truncate, and this does delete, write" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('allow.a = { do = ["raed"] }', "allow.a.do: unknown word 'raed' (did you mean read?)"),
+        ("allow.a = { }", "allow.a.do: is missing"),
+        ('allow.a = { do = ["read"], who = ["bob"] }', "'bob' names nobody"),
+        ('allow.a = { do = ["read"], when = "op." }', "allow.a.when: is no CEL expression"),
+        ('hold.h = { do = ["write"] }', "hold.h.by: is missing"),
+        ('hold.h = { do = ["write"], by = [] }', "nobody could approve"),
+        ('hold.h = { by = ["group:l"], quorum = 0 }', "quorum: must be at least 1"),
+        ('hold.h = { by = ["agent:x"] }', "agents do not approve"),
+        ('hold.h = { by = ["group:l"], wait = "ticket" }', "tickets are not available"),
+        ('mask.m = { columns = ["card"] }', "'card' is no column"),
+        ('mask.m = { columns = ["t.c"], show = "lst4" }', "did you mean 'last4'?"),
+        ('break_glass.b = { who = ["*"] }', "break glass is not available"),
+        ("alow.x = {}", "alow: unknown key (did you mean allow?)"),
+        ('allow.a = { do = ["read"], reason = "(" }', "neither required nor a regular expression"),
+        ('test."user:x SELECT 1" = ["allow.a"]', "expected ['p.allow.a'], decided by []"),
+        ('test."nobody SELECT 1" = []', "is no identity"),
+        ('test."user:x SELEC 1" = []', "refused before any rule: syntax error"),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        load('targets = ["orders"]\n' + text)
+    assert said in str(caught.value)
+
+
+def test_a_missing_target_is_an_error() -> None:
+    with pytest.raises(ConfigErrors, match="there is no target 'ordres'"):
+        load('targets = ["ordres"]\n')
+
+
+_words = st.frozensets(st.sampled_from(sorted(WORDS)), min_size=1, max_size=4)
+_RANK = {"allow": 0, "hold": 1, "deny": 2}
+
+
+def _rule(verb: str, name: str, do: frozenset[str]) -> str:
+    by = ', by = ["group:l"]' if verb == "hold" else ""
+    return f"{verb}.{name} = {{ do = {sorted(do)}{by} }}\n".replace("'", '"')
+
+
+@settings(max_examples=60, deadline=None)
+@given(_words, _words, st.sampled_from(["deny", "hold"]), _words, _words)
+def test_judgement_is_monotone(classes, allowed, verb, extra, scopes) -> None:
+    operated = Operation("postgres", classes, "x")
+    base = 'targets = ["orders"]\n' + _rule("allow", "a", allowed)
+    plain = load(base).decide(PRIYA, ORDERS, operated, 0).verdict
+    tightened = load(base + _rule(verb, "t", extra)).decide(PRIYA, ORDERS, operated, 0).verdict
+    assert _RANK[tightened] >= _RANK[plain]
+    without = load('targets = ["orders"]\n').decide(PRIYA, ORDERS, operated, 0).verdict
+    assert _RANK[without] >= _RANK[plain]
+    narrowed = identity("user:priya", ("eng",), tuple(f"do:{word}" for word in scopes))
+    assert _RANK[load(base).decide(narrowed, ORDERS, operated, 0).verdict] >= _RANK[plain]
