@@ -34,14 +34,16 @@ def program(options: Any, tail: list[str]) -> Program:
     twistd = options or {}
     if twistd.get("chroot"):
         raise usage.UsageError("--chroot would not survive a reload: use the service's own sandbox")
-    directory = os.path.abspath(twistd.get("rundir") or ".")
+    directory = os.getcwd()  # twistd has not gone to its rundir yet
     script = os.path.abspath(sys.argv[0])
     base = reexec.interpreter_argv(script, sys.orig_argv)
     pidfile = twistd.get("pidfile") or ""
+    log = reexec.log_path(twistd, directory)
     return production(
         reexec.twistd_argv(base, twistd, directory, tail),
         pidfile=os.path.join(directory, pidfile) if pidfile else "",
-        log=reexec.log_path(twistd, directory),
+        # not the same file: twistd writes where it believes the end to be, over what others have written
+        log=f"{log}.children" if log else "",
         syslog=(twistd.get("prefix") or "twisted") if twistd.get("syslog") else "",
     )
 

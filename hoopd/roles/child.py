@@ -29,7 +29,6 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import provider
 
-from hoopd.errors import ConfigError
 from hoopd.ipc.broker import Peers
 from hoopd.ipc.end import End
 from hoopd.ipc.link import Link
@@ -105,7 +104,6 @@ class Child:
         self._beat = LoopingCall(self._alive)
         self._beat.clock = reactor
         self._lock: int | None = None
-        self._draining: Deferred[None] | None = None
 
     # -- control ----------------------------------------------------------------------------------------------
 
@@ -142,7 +140,7 @@ class Child:
 
         def checked(answer: Mapping[str, Any]) -> None:
             if answer["problems"]:
-                raise ConfigError("; ".join(answer["problems"]))
+                raise ValueError("\n".join(answer["problems"]))
 
         assert self.control is not None
         return self.control.ask(c.Reload).addTimeout(c.Reload.deadline, self.reactor).addCallback(checked)
@@ -198,7 +196,10 @@ class Child:
             self._end(1)
 
     def drain(self, limit: float | None) -> None:
-        """Take nothing new; end when what runs has ended, or after C{limit} seconds."""
+        """Take nothing new; end when what runs has ended, or after C{limit} seconds. May be called again, to end
+        sooner: a worker that drains after a reload without limit still ends with SIGTERM's."""
+        if self.phase == "draining" and limit is not None:
+            self.reactor.callLater(limit, self.stop)
         if self.phase in ("draining", "stopping"):
             return
         starting = self.phase == "starting"
@@ -366,6 +367,10 @@ def main(argv: list[str], roles: Mapping[str, str] = ROLES) -> None:
 
     reactor.callWhenRunning(begin)
     reactor.run(installSignalHandlers=True)
+    # everything is closed; taking the interpreter apart costs 0.1 s, for which the next broker would wait
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class ChildContext:
     @ivar link: worker, control and verifier: the way to the broker, whichever one lives. None in the broker.
     @ivar peers: the broker's view on everybody attached to it. None elsewhere.
     @ivar reload: broker only: ask the supervisor to reload; Deferred of None when the new configuration is good
-        and the reload begins. Fails with ConfigError, whose text is the reasons, when it is not.
+        and the reload begins. Fails with ValueError, whose text is the reasons, a line each, when it is not.
     """
 
     role: str

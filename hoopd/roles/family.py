@@ -230,10 +230,11 @@ class Family:
     # -- retiring ---------------------------------------------------------------------------------------------
 
     def drain(self, member: Member, limit: float | None) -> None:
-        """Let one accept nothing more and end when its sessions have."""
-        if not member.told_to_drain:
-            member.told_to_drain = True
-            member.tell(c.Drain, limit=-1.0 if limit is None else float(limit))
+        """Let one accept nothing more and end when its sessions have; again, to bound what had no limit."""
+        if member.told_to_drain and limit is None:
+            return
+        member.told_to_drain = True
+        member.tell(c.Drain, limit=-1.0 if limit is None else float(limit))
 
     def retire(self, member: Member) -> None:
         """Stop one in order, and kill it if it does not."""

@@ -148,10 +148,11 @@ def twistd_argv(base: list[str], options: Mapping[str, Any], directory: str, tai
 
     @param base: interpreter and twistd script, absolute.
     @param options: twistd's own options, as parsed.
-    @param directory: the working directory now.
+    @param directory: the working directory twistd was started in, before it goes to its rundir: it takes the
+        names of its log and pidfile relative to that.
     @param tail: the sub-command and its arguments.
     """
-    argv = [*base, "--nodaemon", f"--rundir={directory}"]
+    argv = [*base, "--nodaemon", f"--rundir={os.path.join(directory, options.get('rundir') or '.')}"]
     pidfile = options.get("pidfile") or ""
     argv.append(f"--pidfile={os.path.join(directory, pidfile) if pidfile else ''}")
     if options.get("syslog"):
@@ -168,7 +169,8 @@ def twistd_argv(base: list[str], options: Mapping[str, Any], directory: str, tai
 
 
 def log_path(options: Mapping[str, Any], directory: str) -> str:
-    """@return: absolute path of the file that twistd logs to; empty for standard output, syslog or a logger."""
+    """@return: absolute path of the file that twistd, started in C{directory}, logs to; empty for standard output,
+    syslog or a logger."""
     logfile = options.get("logfile") or ("" if options.get("nodaemon") else "twistd.log")
     if options.get("syslog") or options.get("logger") or logfile in ("", "-"):
         return ""

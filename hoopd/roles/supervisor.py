@@ -50,7 +50,7 @@ class Program:
     @ivar check: the check of a new configuration, up to its directory.
     @ivar again: this process's own, to re-execute.
     @ivar pidfile: twistd's, or empty.
-    @ivar log: the file that twistd logs to, for the children as well; empty: they inherit our standard error.
+    @ivar log: the file that children log to; empty: they inherit our standard output and error.
     @ivar syslog: prefix, where twistd logs to syslog.
     """
 
