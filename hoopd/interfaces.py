@@ -221,6 +221,9 @@ class IPolicyService(Interface):
     def masks(identity, target, now):
         """@return: tuple of L{hoopd.values.Mask} that apply (exceptions taken out)."""
 
+    def record_masks(target):
+        """@return: tuple of L{hoopd.values.Mask} of what is recorded and shown to others: all of the target's."""
+
 
 class IMasker(Interface):
     """Redacts values; pure. One per policy snapshot, because it holds the installation's hash key."""

@@ -18,6 +18,7 @@ import attrs
 from attrs import frozen
 from zope.interface import implementer
 
+from hoopd.config.schema import Config
 from hoopd.config.structure import ConfigErrors
 from hoopd.errors import ConfigError
 from hoopd.interfaces import IPolicyService
@@ -159,14 +160,22 @@ class PolicySnapshot:
         """The decision with what every rule said."""
         findings: list[Finding] = []
         decision = self._judge(identity, target, operation, now, findings)
-        return Explanation(decision, tuple(findings), self.record_masks(identity, target, now))
+        return Explanation(decision, tuple(findings), self._masks(identity, target, now))
 
     def masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
         """See L{IPolicyService.masks}; an observed target's output is not masked."""
-        return () if self._observed(target) else self.record_masks(identity, target, now)
+        return () if self._observed(target) else self._masks(identity, target, now)
 
-    def record_masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
-        """The masks of what is recorded and shown to others, observed or not."""
+    def record_masks(self, target: Target) -> tuple[Mask, ...]:
+        """The masks of what is recorded and shown to others: everyone's, whoever may see the values."""
+        return tuple(
+            Mask(rule.id, rule.table.columns, rule.table.show, rule.table.find)
+            for file in self._for(target)
+            for rule in file.rules
+            if rule.verb == "mask"
+        )
+
+    def _masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
         context = _context(identity, target, None, now)
         return tuple(
             Mask(rule.id, rule.table.columns, rule.table.show, rule.table.find)
@@ -340,4 +349,9 @@ def _context(identity: Identity, target: Target, operation: Operation | None, no
     return context
 
 
-__all__ = ["Explanation", "Finding", "PolicySnapshot", "Verdict"]
+def check(sources: Mapping[str, str], config: Config) -> None:
+    """Load as a broker would, tests and all. @raise ConfigErrors"""
+    PolicySnapshot.load(sources, config.targets, bytes(32))
+
+
+__all__ = ["Explanation", "Finding", "PolicySnapshot", "Verdict", "check"]

@@ -1,0 +1,320 @@
+"""What the broker does for hoopctl: proves the caller, checks the duty, acts, records; the wire is L{hoopd.ipc}'s."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+import hoopd
+from hoopd.administration_verbs import VERBS, check_arguments
+from hoopd.errors import Denied
+from hoopd.interfaces import IAdministration
+from hoopd.ipc import wire
+from hoopd.policy import explanation
+from hoopd.policy.statements import operation
+from hoopd.policy.testing import identity as identity_of_name
+from hoopd.secret import Secret
+from hoopd.sql.analysis import SessionSettings, analyse
+from hoopd.values import Identity, Peer, Proof
+
+#: one page of a recording: base64 of it stays well under what one answer may hold
+PAGE = 1 << 20
+
+Arguments = Mapping[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """C{value} (of L{hoopd.values} or L{hoopd.identity.values}) as what JSON can hold."""
+    return wire.decode(wire.encode(value), Any)
+
+
+@implementer(IAdministration)
+@define(eq=False)
+class Administration:
+    """@ivar reload: asks the supervisor; Deferred of None."""
+
+    identities: Any
+    bootstrap: Any
+    vault: Any
+    approvals: Any
+    admissions: Any
+    index: Any
+    ledger: Any
+    policy: Callable[[], Any]
+    recordings: str
+    clock: Any
+    event: Callable[[str, dict[str, Any]], None]
+    reload: Callable[[], Deferred[None]]
+
+    def call(self, token: Secret, verb: str, arguments: Arguments) -> Deferred[Any]:
+        """See L{IAdministration.call}."""
+        return Deferred.fromCoroutine(self._call(token, verb, arguments))
+
+    async def _call(self, token: Secret, verb: str, arguments: Arguments) -> Any:
+        if verb not in VERBS:
+            raise KeyError(verb)
+        check_arguments(verb, arguments)
+        if verb == "bootstrap":
+            return await self._bootstrap(token, arguments)
+        # Control vouches for nothing but that the caller is on this machine or came over its TLS.
+        caller: Identity = await self.identities.authenticate(Proof("", token, Peer("127.0.0.1", 0, True)))
+        needed = VERBS[verb].duties
+        subject = str(arguments.get("name") or arguments.get("id") or "")
+        if needed and not caller.duties & set(needed):
+            self.event("administration.refused", {"by": caller.name, "verb": verb, "why": "duty"})
+            raise Denied(
+                f"{verb} needs the duty {' or '.join(needed)}; {caller.name} has {', '.join(sorted(caller.duties))}",
+                hint="ask an administrator",
+            )
+        try:
+            result = await _ACTS[verb](self, caller, arguments)
+        except Denied as denied:
+            self.event("administration.refused", {"by": caller.name, "verb": verb, "why": denied.why})
+            raise
+        if VERBS[verb].acts:
+            await self.ledger.append(
+                "administration", {"verb": verb, "by": caller.name, "subject": subject, "detail": _detail(arguments)}
+            )
+        self.event("administration.called", {"by": caller.name, "verb": verb, "subject": subject, "outcome": "done"})
+        return result
+
+    async def _bootstrap(self, token: Secret, arguments: Arguments) -> Any:
+        entry, secret = await self.bootstrap.consume(token, arguments["name"])
+        await self.ledger.append(
+            "administration", {"verb": "bootstrap", "by": entry.identity, "subject": entry.identity, "detail": {}}
+        )
+        return {"token": secret.reveal().decode(), "entry": plain(entry)}
+
+    # -- oneself -----------------------------------------------------------------------------------------------
+
+    async def whoami(self, caller: Identity, arguments: Arguments) -> Any:
+        return {**plain(caller), "name": caller.name, "claims": {}}
+
+    async def status(self, caller: Identity, arguments: Arguments) -> Any:
+        pending = await self.approvals.find(states=["pending"])
+        return {
+            "version": hoopd.__version__,
+            "policy": self.policy().version,
+            "sessions": len(self.admissions.live),
+            "pending": len(pending),
+        }
+
+    # -- identities and tokens ---------------------------------------------------------------------------------
+
+    async def identities_add(self, caller: Identity, a: Arguments) -> Any:
+        added = await self.identities.add(a["name"], caller.name, a.get("groups") or (), a.get("duties") or ())
+        self.event("identity.added", {"identity": added.name, "by": caller.name, "duties": list(added.duties)})
+        return plain(added)
+
+    async def identities_list(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.identities.identities())
+
+    async def identities_disable(self, caller: Identity, a: Arguments) -> Any:
+        why = a.get("why") or f"disabled by {caller.name}"
+        await self.identities.disable(a["name"], caller.name, why)
+        return {"name": a["name"]}
+
+    async def identities_enable(self, caller: Identity, a: Arguments) -> Any:
+        await self.identities.enable(a["name"], caller.name)
+        return {"name": a["name"]}
+
+    async def identities_password(self, caller: Identity, a: Arguments) -> Any:
+        await self.identities.set_password(a["name"], Secret(a["password"]), caller.name)
+        return {"name": a["name"]}
+
+    async def identities_groups(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.identities.set_groups(a["name"], a["groups"], caller.name))
+
+    async def identities_duties(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.identities.set_duties(a["name"], a["duties"], caller.name))
+
+    async def tokens_issue(self, caller: Identity, a: Arguments) -> Any:
+        entry, secret = await self.identities.issue(
+            caller,
+            a.get("name") or caller.name,
+            a.get("lifetime"),
+            a.get("scopes"),
+            a.get("act"),
+            a.get("description") or "",
+        )
+        self.event(
+            "token.issued",
+            {"token": entry.id, "identity": entry.identity, "by": caller.name, "expires": entry.expires_at},
+        )
+        return {"token": secret.reveal().decode(), "entry": plain(entry)}
+
+    async def tokens_list(self, caller: Identity, a: Arguments) -> Any:
+        wanted = a.get("name")
+        if wanted != caller.name and "administrator" not in caller.duties:
+            wanted = caller.name
+        return plain(await self.identities.tokens(wanted))
+
+    async def tokens_revoke(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.identities.revoke(caller, a["id"]))
+
+    # -- vault -------------------------------------------------------------------------------------------------
+
+    async def vault_put(self, caller: Identity, a: Arguments) -> Any:
+        entry = await self.vault.put(a["name"], Secret(a["value"]), caller.name)
+        self.event("vault.put", {"secret": entry.name, "by": caller.name, "version": entry.version})
+        return plain(entry)
+
+    async def vault_list(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.vault.entries())
+
+    async def vault_remove(self, caller: Identity, a: Arguments) -> Any:
+        await self.vault.remove(a["name"], caller.name)
+        self.event("vault.removed", {"secret": a["name"], "by": caller.name})
+        return {"name": a["name"]}
+
+    async def vault_rotate_key(self, caller: Identity, a: Arguments) -> Any:
+        secrets = await self.vault.rotate_master_key(caller.name)
+        self.event("vault.rotated", {"by": caller.name, "secrets": secrets})
+        return {"secrets": secrets}
+
+    async def vault_check(self, caller: Identity, a: Arguments) -> Any:
+        return {"problems": await self.vault.check()}
+
+    # -- approvals ---------------------------------------------------------------------------------------------
+
+    async def approvals_list(self, caller: Identity, a: Arguments) -> Any:
+        requester = None if caller.duties & {"approver", "auditor", "administrator"} else caller.name
+        states = [a["state"]] if a.get("state") else None
+        return plain(await self.approvals.find(states=states, requester=requester, target=a.get("target")))
+
+    async def approvals_show(self, caller: Identity, a: Arguments) -> Any:
+        found = await self.approvals.show(a["id"])
+        if found.requester != caller.name and not caller.duties & {"approver", "auditor", "administrator"}:
+            raise KeyError(a["id"])
+        return plain(found)
+
+    async def approvals_approve(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.approvals.decide(a["id"], caller, True, a["reason"]))
+
+    async def approvals_deny(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.approvals.decide(a["id"], caller, False, a["reason"]))
+
+    # -- the record --------------------------------------------------------------------------------------------
+
+    async def sessions_list(self, caller: Identity, a: Arguments) -> Any:
+        identity = a.get("identity") if "auditor" in caller.duties else caller.name
+        found = await self.index.find(identity, a.get("target"), a.get("since"), a.get("until"))
+        return plain(found)
+
+    async def _session(self, caller: Identity, id: str) -> Any:
+        found = await self.index.get(id)
+        if found.identity != caller.name and "auditor" not in caller.duties:
+            raise KeyError(id)
+        return found
+
+    async def sessions_show(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self._session(caller, a["id"]))
+
+    async def sessions_recording(self, caller: Identity, a: Arguments) -> Any:
+        found = await self._session(caller, a["id"])
+        offset = a.get("offset") or 0
+        if offset < 0:
+            raise ValueError("'offset' must not be negative")
+        path = os.path.join(self.recordings, found.recording)
+        try:
+            with open(path, "rb") as file:
+                file.seek(offset)
+                page = file.read(PAGE)
+        except FileNotFoundError:
+            raise ValueError(f"the recording of {found.id} is not on this gateway") from None
+        if offset == 0 and found.identity != caller.name:
+            # what an auditor looks at is on record as well
+            detail = {"session": found.id}
+            await self.ledger.append(
+                "administration",
+                {"verb": "sessions.recording", "by": caller.name, "subject": found.id, "detail": detail},
+            )
+        return {"bytes": base64.b64encode(page).decode(), "next": offset + len(page) if len(page) == PAGE else None}
+
+    async def audit_key(self, caller: Identity, a: Arguments) -> Any:
+        return {"verifier": self.ledger.verifier_key}
+
+    # -- policy ------------------------------------------------------------------------------------------------
+
+    async def policy_show(self, caller: Identity, a: Arguments) -> Any:
+        policy = self.policy()
+        files = [{"name": file.name, "rules": [rule.id for rule in file.rules]} for file in policy.files]
+        return {"version": policy.version, "files": files}
+
+    async def policy_explain(self, caller: Identity, a: Arguments) -> Any:
+        policy = self.policy()
+        target = policy.targets().get(a["target"])
+        if target is None:
+            raise KeyError(a["target"])
+        if a["name"] == caller.name:
+            subject = caller
+        elif caller.duties & {"administrator", "auditor"}:
+            subject = await self._subject(a["name"], a.get("groups"))
+        else:
+            raise Denied("what others may do is for administrators and auditors to see")
+        analysis = analyse(a["statement"].encode(), SessionSettings(), None)
+        if analysis.refused:
+            return {"verdict": "deny", "text": f"REFUSED before any rule: {analysis.refused}"}
+        texts = []
+        verdicts = []
+        for statement in analysis.statements:
+            found = policy.explain(subject, target, operation(statement, a.get("reason")), self.clock.seconds())
+            verdicts.append(found.decision.verdict)
+            texts.append(explanation.render(found, subject, target, statement.text.decode(errors="replace")))
+        worst = max(verdicts, key=["allow", "hold", "deny"].index) if verdicts else "deny"
+        return {"verdict": worst, "text": "\n\n".join(texts)}
+
+    async def _subject(self, name: str, groups: list[str] | None) -> Identity:
+        if groups is None:
+            known = {each.name: each for each in await self.identities.identities()}
+            groups = list(known[name].groups) if name in known else []
+        return identity_of_name(name, tuple(groups))
+
+    async def reload_now(self, caller: Identity, a: Arguments) -> Any:
+        await self.reload()
+        return {"reloading": True}
+
+
+def _detail(arguments: Arguments) -> dict[str, Any]:
+    """What of the arguments may stand in the ledger: never a secret."""
+    return {name: value for name, value in arguments.items() if name not in ("value", "password") and value is not None}
+
+
+_Act = Callable[[Administration, Identity, Arguments], Awaitable[Any]]
+
+_ACTS: dict[str, _Act] = {
+    "whoami": Administration.whoami,
+    "status": Administration.status,
+    "identities.add": Administration.identities_add,
+    "identities.list": Administration.identities_list,
+    "identities.disable": Administration.identities_disable,
+    "identities.enable": Administration.identities_enable,
+    "identities.password": Administration.identities_password,
+    "identities.groups": Administration.identities_groups,
+    "identities.duties": Administration.identities_duties,
+    "tokens.issue": Administration.tokens_issue,
+    "tokens.list": Administration.tokens_list,
+    "tokens.revoke": Administration.tokens_revoke,
+    "vault.put": Administration.vault_put,
+    "vault.list": Administration.vault_list,
+    "vault.remove": Administration.vault_remove,
+    "vault.rotate-key": Administration.vault_rotate_key,
+    "vault.check": Administration.vault_check,
+    "approvals.list": Administration.approvals_list,
+    "approvals.show": Administration.approvals_show,
+    "approvals.approve": Administration.approvals_approve,
+    "approvals.deny": Administration.approvals_deny,
+    "sessions.list": Administration.sessions_list,
+    "sessions.show": Administration.sessions_show,
+    "sessions.recording": Administration.sessions_recording,
+    "audit.key": Administration.audit_key,
+    "policy.show": Administration.policy_show,
+    "policy.explain": Administration.policy_explain,
+    "reload": Administration.reload_now,
+}

@@ -1,0 +1,95 @@
+"""What hoopctl can ask for: names, duties and arguments, as data; the doing is L{hoopd.administration}'s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from attrs import frozen
+
+
+@frozen
+class Verb:
+    """
+    @ivar duties: any of them is enough; empty is every proven identity.
+    @ivar arguments: name to type, C{?} where it may be absent: C{str}, C{float}, C{int}, C{list} (of str).
+    @ivar acts: it changes something: recorded in the ledger.
+    """
+
+    duties: tuple[str, ...]
+    arguments: Mapping[str, str]
+    meaning: str
+    acts: bool = False
+
+
+_ADMIN = ("administrator",)
+_LOOK = ("administrator", "auditor")
+
+VERBS: Mapping[str, Verb] = MappingProxyType(
+    {
+        "bootstrap": Verb((), {"name": "str"}, "become the first administrator, by the one-time token", True),
+        "whoami": Verb((), {}, "the identity that a token proves"),
+        "status": Verb((), {}, "version, policy, live sessions, pending approvals"),
+        "identities.add": Verb(_ADMIN, {"name": "str", "groups": "list?", "duties": "list?"}, "a local identity", True),
+        "identities.list": Verb(_LOOK, {}, "local identities"),
+        "identities.disable": Verb(_ADMIN, {"name": "str", "why": "str?"}, "lock out, end live sessions", True),
+        "identities.enable": Verb(_ADMIN, {"name": "str"}, "undo disable", True),
+        "identities.password": Verb(_ADMIN, {"name": "str", "password": "str"}, "set a password", True),
+        "identities.groups": Verb(_ADMIN, {"name": "str", "groups": "list"}, "replace the groups", True),
+        "identities.duties": Verb(_ADMIN, {"name": "str", "duties": "list"}, "replace the duties", True),
+        "tokens.issue": Verb(
+            (),
+            {"name": "str?", "lifetime": "float?", "scopes": "list?", "act": "str?", "description": "str?"},
+            "a token for oneself or, as administrator, for an agent",
+            True,
+        ),
+        "tokens.list": Verb((), {"name": "str?"}, "one's own tokens; an administrator sees all"),
+        "tokens.revoke": Verb((), {"id": "str"}, "end a token now", True),
+        "vault.put": Verb(_ADMIN, {"name": "str", "value": "str"}, "store a target's secret", True),
+        "vault.list": Verb(_LOOK, {}, "names of secrets"),
+        "vault.remove": Verb(_ADMIN, {"name": "str"}, "remove a secret", True),
+        "vault.rotate-key": Verb(_ADMIN, {}, "a new master key; data keys are wrapped anew", True),
+        "vault.check": Verb(_ADMIN, {}, "open every secret once"),
+        "approvals.list": Verb(
+            (), {"state": "str?", "target": "str?"}, "approvers and auditors see all, others their own"
+        ),
+        "approvals.show": Verb((), {"id": "str"}, "one approval"),
+        "approvals.approve": Verb(("approver",), {"id": "str", "reason": "str"}, "say yes", True),
+        "approvals.deny": Verb(("approver",), {"id": "str", "reason": "str"}, "say no", True),
+        "sessions.list": Verb(
+            (),
+            {"identity": "str?", "target": "str?", "since": "float?", "until": "float?"},
+            "auditors see all, others their own",
+        ),
+        "sessions.show": Verb((), {"id": "str"}, "one session"),
+        "sessions.recording": Verb((), {"id": "str", "offset": "int?"}, "bytes of its recording, a page at a time"),
+        "audit.key": Verb((), {}, "the ledger's verifier key"),
+        "policy.show": Verb(_LOOK, {}, "version and files of the policy in force"),
+        "policy.explain": Verb(
+            (),
+            {"name": "str", "target": "str", "statement": "str", "groups": "list?", "reason": "str?"},
+            "what would happen; of others than oneself for administrators and auditors",
+        ),
+        "reload": Verb(_ADMIN, {}, "read the configuration again", True),
+    }
+)
+
+_TYPES: Mapping[str, tuple[type, ...]] = {"str": (str,), "float": (int, float), "int": (int,), "list": (list,)}
+
+
+def check_arguments(verb: str, arguments: Mapping[str, object]) -> None:
+    """@raise KeyError: no such verb. @raise ValueError: an argument is missing, unknown or of the wrong type."""
+    known = VERBS[verb].arguments
+    for name in arguments:
+        if name not in known:
+            raise ValueError(f"{verb} takes no {name!r}")
+    for name, kind in known.items():
+        value = arguments.get(name)
+        if value is None:
+            if kind.endswith("?"):
+                continue
+            raise ValueError(f"{verb} needs {name!r}")
+        if isinstance(value, bool) or not isinstance(value, _TYPES[kind.rstrip("?")]):
+            raise ValueError(f"{name!r} must be a {kind.rstrip('?')}")
+        if isinstance(value, list) and not all(isinstance(each, str) for each in value):
+            raise ValueError(f"{name!r} must be a list of words")

@@ -1,0 +1,1 @@
+"""The administration interface: HTTP and JSON on a unix socket."""
