@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.python import usage
 
-from hoopd.errors import HoopdError
+from hoopd.errors import ConfigError, HoopdError
 from hoopd.roles import reexec
-from hoopd.roles.settings import read
+from hoopd.roles.launch import environment
+from hoopd.roles.settings import Settings, read
 from hoopd.roles.supervisor import Program, Supervisor, production, settle
 
 
@@ -48,6 +50,20 @@ def program(options: Any, tail: list[str]) -> Program:
     )
 
 
+def check(what: Program, directory: str, settings: Settings) -> None:
+    """Load everything that the family will, policies and their tests too, in a process of its own.
+
+    @raise ConfigError: what is wrong.
+    """
+    # that an address is free is seen when it is bound: workers of a gateway that was killed may still let go of it
+    bound = [text for one in settings.config.listen.values() for text in (one.address, str(one.port))]
+    done = subprocess.run(
+        [*what.check, directory, *bound], stdin=subprocess.DEVNULL, capture_output=True, env=environment(), check=False
+    )
+    if done.returncode:
+        raise ConfigError((done.stdout + done.stderr).decode("utf-8", "replace").strip())
+
+
 def makeService(options: Options) -> IService:
     """@return: the L{Supervisor}. A wrong configuration ends the process with the reasons."""
     from twisted.internet import reactor
@@ -55,11 +71,9 @@ def makeService(options: Options) -> IService:
     try:
         before = reexec.resumed(os.environ)
         settings = settle(options["config"], read, before)
-        problems = settings.problems() if before is None else []
+        what = program(getattr(options, "parent", None), ["hoopd", "--config", options["config"]])
+        if before is None:  # a reload has been checked by the life before
+            check(what, options["config"], settings)
     except HoopdError as problem:
-        sys.exit(f"hoopd: {problem}")
-    if problems:
-        sys.exit("\n".join(f"hoopd: {problem}" for problem in problems))
-    parent = getattr(options, "parent", None)
-    what = program(parent, ["hoopd", "--config", options["config"]])
+        sys.exit("\n".join(f"hoopd: {line}" for line in str(problem).splitlines()))
     return Supervisor(reactor, options["config"], settings, what, before)

@@ -10,9 +10,9 @@ import importlib
 import sys
 
 from hoopd.errors import HoopdError
+from hoopd.roles import settings
 from hoopd.roles.child import ROLES
 from hoopd.roles.listeners import unavailable
-from hoopd.roles.settings import read
 
 
 def problems(directory: str, present: list[tuple[str, int]], modules: list[str]) -> list[str]:
@@ -27,10 +27,10 @@ def problems(directory: str, present: list[tuple[str, int]], modules: list[str])
         except Exception as problem:
             found.append(f"{module} cannot be imported: {type(problem).__name__}: {problem}")
     try:
-        settings = read(directory)
+        read = settings.read(directory)
     except HoopdError as problem:
         return [*found, *str(problem).splitlines()]
-    return found + settings.problems() + unavailable(settings.config.listen, present)
+    return found + settings.problems(read) + unavailable(read.config.listen, present)
 
 
 def main(argv: list[str]) -> int:

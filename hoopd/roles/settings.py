@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from attrs import frozen
 
+from hoopd.config.loader import load
 from hoopd.config.schema import Config
-from hoopd.errors import ConfigError, HoopdError
+from hoopd.errors import HoopdError
+from hoopd.policy.directory import read_directory
 
 
 @frozen
@@ -20,30 +21,23 @@ class Settings:
     config: Config
     policies: Mapping[str, str]
 
-    def problems(self) -> list[str]:
-        """Load the policies as a broker would, with their tests. @return: what is wrong, as text."""
-        from hoopd.policy import snapshot
-
-        try:
-            snapshot.check(self.policies, self.config)
-        except HoopdError as problem:
-            return str(problem).splitlines()
-        return []
-
 
 def read(directory: str) -> Settings:
-    """@raise ConfigError: hoopd.toml, targets.d/ or policies.d/ cannot be read or is wrong."""
-    from hoopd.config.loader import load
+    """@raise ConfigError: hoopd.toml, targets.d/ or policies.d/ cannot be read, or may be written by others, or what
+    they say is no configuration. Policies are not judged here: see L{problems}."""
+    return Settings(load(directory), read_directory(directory))
 
-    config = load(directory)
-    folder = os.path.join(directory, "policies.d")
-    policies = {}
+
+def problems(settings: Settings) -> list[str]:
+    """Load the policies as a broker would, and run the tests beside them. @return: what is wrong; empty is well.
+
+    Not for the supervisor: it would have to import the SQL grammar.
+    """
+    from hoopd.policy.snapshot import PolicySnapshot
+
     try:
-        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        for name in names:
-            if name.endswith(".toml") and not name.startswith("."):
-                with open(os.path.join(folder, name), encoding="utf-8") as file:
-                    policies[name] = file.read()
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(str(problem), folder) from problem
-    return Settings(config, policies)
+        # the mask key changes what masks show, and nothing that can be wrong here
+        PolicySnapshot.load(settings.policies, settings.config.targets, bytes(32))
+    except HoopdError as problem:
+        return str(problem).splitlines()
+    return []
