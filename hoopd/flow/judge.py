@@ -15,7 +15,7 @@ from hoopd.values import Decision, HoldTerms, Limits, Verdict
 
 V = TypeVar("V")
 
-_WEIGHT: dict[Verdict, int] = {"allow": 0, "hold": 1, "deny": 2}
+_WEIGHT: dict[Verdict | None, int] = {"allow": 0, "hold": 1, "deny": 2}
 
 
 class Judgements(Generic[V]):

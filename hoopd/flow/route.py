@@ -78,6 +78,7 @@ class Route:
         self._recorder = recorder
         self._durability = durability
         self._broken = ""
+        self._last = 0
         self._waiting: Deferred[Any] | None = None
         self._withdrawn = ""
         self._holding = False
@@ -105,6 +106,21 @@ class Route:
             self._broken = str(error) or "the recording cannot be written"
             raise
 
+    def next_operation(self) -> int:
+        """@return: the id of a new operation, from 1."""
+        self._last += 1
+        return self._last
+
+    def event(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Log one decision of this session."""
+        admission = self.admission
+        known = {
+            "session": admission.session,
+            "identity": admission.identity.name,
+            "target": admission.target.name,
+        }
+        self.worker.event(name, {**known, **fields})
+
     def durable(self, classes: frozenset[str], approved: bool) -> bool:
         """Whether an operation waits for the disk before it is forwarded."""
         if self._durability == "all":
@@ -127,6 +143,7 @@ class Route:
 
     def hold(
         self,
+        operation: int,
         held: HeldOperation,
         in_transaction: bool,
         tell: Callable[[Approval, Notice], None],
@@ -134,6 +151,7 @@ class Route:
     ) -> Deferred[Approval]:
         """Have C{held} approved and claim it; when this fires it may be recorded and forwarded, once.
 
+        @param operation: its id in the recording.
         @param tell: called when the request is on file and waits.
         @param present: whether the client is still there; asked last before the claim.
         @return: Deferred of the claimed L{Approval}; fails with Denied (refused, or in a transaction), StillOpen,
@@ -141,7 +159,7 @@ class Route:
         """
         self._withdrawn = ""
         self._holding = True
-        done = Deferred.fromCoroutine(self._hold(held, in_transaction, tell, present))
+        done = Deferred.fromCoroutine(self._hold(operation, held, in_transaction, tell, present))
         return done.addBoth(self._held)
 
     def _held(self, result: Any) -> Any:
@@ -150,6 +168,7 @@ class Route:
 
     async def _hold(
         self,
+        operation: int,
         held: HeldOperation,
         in_transaction: bool,
         tell: Callable[[Approval, Notice], None],
@@ -166,14 +185,14 @@ class Route:
         admission, approvals = self.admission, self.worker.approvals
         clock = self.worker.reactor
         approval: Approval = await approvals.request(admission.session, admission.token, held)
-        self.record("hold", {"approval": approval.id, "state": approval.state, "rules": list(rules)})
+        self._hold_frame(operation, held, approval)
         if approval.state == "pending":
             tell(approval, describe(approval, admission.started_at + clock.seconds() - self._began))
             wait = min((terms.wait for terms in held.holds), default=0.0)
             if in_transaction:
                 wait = min(wait, IN_TRANSACTION_WAIT)
             approval = await self._decided(approval, clock.seconds() + wait)
-        self.record("hold", {"approval": approval.id, "state": approval.state, "rules": list(rules)})
+            self._approval_frame(operation, approval)
         if approval.state != "approved":
             raise _refused(approval, rules)
         if not present():
@@ -181,6 +200,28 @@ class Route:
         claimed: Approval = await approvals.claim(admission.session, admission.token, approval.id, held)
         self._open.add(claimed.id)
         return claimed
+
+    def _hold_frame(self, operation: int, held: HeldOperation, approval: Approval) -> None:
+        self.record(
+            "hold",
+            {
+                "operation": operation,
+                "approval": approval.id,
+                "state": approval.state,
+                "rules": [terms.rule for terms in held.holds],
+                "text": held.redacted,
+                "reason": held.reason,
+                "deadline": approval.deadline,
+            },
+        )
+
+    def _approval_frame(self, operation: int, approval: Approval) -> None:
+        votes = [
+            {"identity": vote.identity, "approve": vote.approve, "reason": vote.reason, "at": vote.at}
+            for vote in approval.votes
+        ]
+        fields = {"operation": operation, "approval": approval.id, "state": approval.state, "votes": votes}
+        self.record("approval", fields)
 
     async def _decided(self, approval: Approval, until: float) -> Approval:
         clock = self.worker.reactor
@@ -247,8 +288,9 @@ class Route:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.cancel()
+        counts = {"operations": self.operations, "denied": self.denied, "held": self.held}
         try:
-            self.record("close", {"why": why, "operations": self.operations, "denied": self.denied})
+            self.record("close", {"why": why, **counts, "by": "worker"})
         except RecordError as error:
             self.log.error("recording of {session}: {error}", session=self.admission.session, error=str(error))
         self._recorder.close()

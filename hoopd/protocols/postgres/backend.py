@@ -96,11 +96,21 @@ def error_payload(values: Mapping[str, bytes]) -> bytes:
 
 
 def error_response(
-    sqlstate: str, text: str, detail: str = "", hint: str = "", severity: str = "ERROR", kind: bytes = ERROR
+    sqlstate: str,
+    text: str,
+    detail: str = "",
+    hint: str = "",
+    severity: str = "ERROR",
+    kind: bytes = ERROR,
+    position: int | None = None,
 ) -> bytes:
-    """Build an ErrorResponse, or a NoticeResponse with C{kind=NOTICE}."""
+    """Build an ErrorResponse, or a NoticeResponse with C{kind=NOTICE}.
+
+    @param position: where in the client's text, in characters from 1.
+    """
     values = {"S": severity, "V": severity, "C": sqlstate, "M": text, "D": detail, "H": hint}
-    # what we say is ours: a client with another encoding than UTF-8 still reads ASCII
+    if position is not None:
+        values["P"] = str(position)
     encoded = {code: value.encode("utf-8", "replace") for code, value in values.items() if value}
     return message(kind, error_payload(encoded))
 

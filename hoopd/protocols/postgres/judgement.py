@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from hoopd.flow.judge import Judgements, merged
 from hoopd.sql.analysis import Analysis, SessionSettings, Statement, analyse
@@ -46,7 +46,14 @@ class Judged:
     decision: Decision
     plan: OutputPlan
     record_plan: OutputPlan
-    masked: bool
+    #: masks in force, if the statement may show what they cover; empty if it surely does not
+    masks: tuple[Mask, ...]
+    #: masks in force for the identity, whatever the statement
+    in_force: tuple[Mask, ...] = ()
+
+    @property
+    def masked(self) -> bool:
+        return bool(self.masks)
 
 
 @frozen(eq=False)
@@ -97,7 +104,9 @@ class Judge:
         self._now = now
 
     def masks(self) -> tuple[Mask, ...]:
-        """Masks on what this identity sees."""
+        """Masks on what this identity sees; a target that is only observed shows what it always showed."""
+        if self._observing:
+            return ()
         return tuple(self._worker.policy.masks(self._identity, self._target, self._now()))
 
     def record_masks(self) -> tuple[Mask, ...]:
@@ -172,8 +181,7 @@ class Judge:
         tree: ParseTree | None,
     ) -> Judgement:
         analysis = analyse(text, settings, catalogue, tree, types)
-        # a target that is only observed shows what it always showed; recordings are masked all the same
-        masks, record = () if self._observing else self.masks(), self.record_masks()
+        masks, record = self.masks(), self.record_masks()
         trusted = self._target.trusted_functions
         redacted = redact(analysis, record or masks, catalogue, settings, trusted)
         if analysis.refused and not analysis.statements:
@@ -185,13 +193,15 @@ class Judge:
             return Judgement(
                 text, analysis, (), _NOTHING, None, redacted, False, catalogue.version, effect.kind, effect.value
             )
-        statements = []
+        statements: list[Judged] = []
         for statement in analysis.statements:
+            # what a DDL statement before it in the same text did is not in the catalogue
+            uncertain = uncertain or any("ddl" in each.statement.classes for each in statements)
             operation = operation_of(statement, reason)
             decision = self._worker.policy.decide(self._identity, self._target, operation, self._now())
             plan = _plan(statement, masks, catalogue, settings, trusted, uncertain)
             kept = plan if record == masks else _plan(statement, record, catalogue, settings, trusted, uncertain)
-            statements.append(Judged(statement, decision, plan, kept, bool(masks) and not plan.untouched))
+            statements.append(Judged(statement, decision, plan, kept, () if plan.untouched else masks, masks))
             effect = statement.effect
             if effect is not None and effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
                 reason = effect.value

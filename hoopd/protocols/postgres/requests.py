@@ -1,0 +1,473 @@
+"""The client's half of a session: what each of its messages means, whether it may go on, what goes instead.
+
+Pure: it appends to the state's outputs. A message that cannot be treated yet (a decision, a parse, a reply that must
+come first) is left where it is: its method returns False and is called again. Specification: PostgreSQL documentation,
+"Extended Query", "Pipelining", "COPY Operations".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from hoopd.errors import PeerError, Unavailable
+from hoopd.protocols.postgres import frontend, records
+from hoopd.protocols.postgres.errors import refusal as as_refusal
+from hoopd.protocols.postgres.frontend import Bind, Execute, Parse
+from hoopd.protocols.postgres.judgement import Judgement, Refusal
+from hoopd.protocols.postgres.names import UNSETTLED
+from hoopd.protocols.postgres.session import POISON, POISON_NAME, AskEnd, AskHold, Expected, Held, Portal, Prepared, Run
+from hoopd.protocols.postgres.startup import check_reason
+from hoopd.protocols.postgres.state import State
+from hoopd.values import HeldOperation
+
+#: SQL statements that make or drop portals under names of their choice
+_CURSORS = frozenset({"DeclareCursorStmt", "ClosePortalStmt", "FetchStmt"})
+
+#: what may come while a COPY reads from the client: anything else would be taken by the server as part of it
+_DURING_COPY = frozenset(b"dcfHSX")
+
+
+class Requests:
+    """One session's client half."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._methods = {
+            b"Q"[0]: self._query,
+            b"P"[0]: self._parse,
+            b"B"[0]: self._bind,
+            b"D"[0]: self._describe,
+            b"E"[0]: self._execute,
+            b"C"[0]: self._close,
+            b"H"[0]: self._flush,
+            b"S"[0]: self._sync,
+            b"F"[0]: self._function_call,
+            b"d"[0]: self._copy_data,
+            b"c"[0]: self._copy_done,
+            b"f"[0]: self._copy_done,
+            b"X"[0]: self._terminate,
+        }
+
+    def treat(self, kind: int, buffer: bytes, at: int, end: int) -> bool:
+        """Treat the message C{buffer[at:end]}. @return: False if it cannot be treated yet. @raise PeerError"""
+        state = self.state
+        if state.barrier or state.cancelling:
+            return False
+        if state.copy_in is not None and kind not in _DURING_COPY:
+            raise PeerError("a COPY reads from the client: only its data may come")
+        return self._methods[kind](buffer, at, end)
+
+    # -- simple protocol ---------------------------------------------------------------------------------------
+
+    def _query(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        text = frontend.parse_query(buffer[at + 5 : end])
+        if state.skipping:
+            return True  # the server would skip it as well
+        if state.uncertain and state.fifo:
+            return self._after_replies()  # definitions change: what they are then is known when it has answered
+        judgement = state.judged(text, ())
+        if judgement is None:
+            return False
+        if judgement.own:
+            refused = self._own(judgement)
+            if refused is not None:
+                self._refuse_query(state.route.next_operation(), judgement, refused)
+                return True
+            state.expect(Expected("query", own=judgement.own, own_value=state.reason or "", judgement=judgement))
+            state.to_target.append(frontend.query(b""))
+            return True
+        portal = None
+        outcome = self._permitted(judgement, portal, text)
+        if outcome is False:
+            return False
+        # the server drops both at the start of a simple query, before it parses it
+        state.statements.forget(b"")
+        state.portals.forget(b"")
+        number, refusal, approval = outcome
+        if refusal is not None:
+            self._refuse_query(number, judgement, refusal)
+            return True
+        self._record(number, judgement, None, approval)
+        expected = Expected("query", number, judgement=judgement)
+        limit, rules = judgement.decision.limits.max_rows, judgement.decision.rules
+        expected.runs = deque(
+            Run(number, each, approval=approval, limit=limit, rule=rules, started=state.now())
+            for each in judgement.statements
+        )
+        if not expected.runs:
+            expected.runs.append(Run(number, None, approval=approval, limit=limit, started=state.now()))
+        state.expect(expected)
+        state.to_target.append(buffer[at:end])
+        self._follow(judgement, expected)
+        return True
+
+    def _refuse_query(self, number: int, judgement: Judgement, refusal: Refusal) -> None:
+        state = self.state
+        self._record(number, judgement, None, None, refusal)
+        state.expect(Expected("query", number, refusal=refusal))
+        state.to_target.append(frontend.query(POISON))
+
+    def _function_call(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        if state.skipping:
+            return True
+        number = state.route.next_operation()
+        refusal = Refusal("42501", "function calls by message are not served", hint="Use SELECT function(…).")
+        frame = {"operation": number, "text": "FunctionCall", "decision": "deny", "why": refusal.why, "rules": []}
+        state.route.record("operation", frame)
+        state.route.denied += 1
+        # a Query ends as a FunctionCall does: error, then ReadyForQuery
+        state.expect(Expected("query", number, refusal=refusal))
+        state.to_target.append(frontend.query(POISON))
+        return True
+
+    # -- extended protocol -------------------------------------------------------------------------------------
+
+    def _parse(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        parse = frontend.parse_parse(buffer[at + 5 : end])
+        if state.skipping:
+            return True
+        judgement = state.judged(parse.text, parse.types)
+        if judgement is None:
+            return False
+        refusal = judgement.refusal
+        if refusal is None and state.statements.full:
+            refusal = Refusal("54000", "too many prepared statements in one session", hint="Close those not used.")
+        if refusal is not None:
+            number = state.route.next_operation()
+            self._record(number, judgement, None, None, refusal)
+            state.expect(Expected("parse", number, refusal=refusal))
+            state.to_target.append(Parse(parse.name, POISON).encode())
+            return True
+        prepared = Prepared(parse.text, parse.types, parse.name, bool(judgement.own))
+        change = state.statements.propose(parse.name, prepared, state.segment)
+        state.expect(Expected("parse", change=change, judgement=judgement))
+        state.to_target.append(Parse(parse.name, b"").encode() if judgement.own else buffer[at:end])
+        return True
+
+    def _bind(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        bind = frontend.parse_bind(buffer[at + 5 : end])
+        if state.skipping:
+            return True
+        prepared = state.statements.find(bind.statement, state.segment)
+        if prepared is UNSETTLED:
+            return self._after_replies()
+        if prepared is None:
+            self._unknown("26000", "prepared statement", bind.statement)
+            return True
+        if state.portals.full:
+            self._poison(Expected("bind", refusal=Refusal("54000", "too many portals in one transaction")))
+            return True
+        change = state.portals.propose(bind.portal, Portal(prepared, bind), state.segment)
+        state.expect(Expected("bind", change=change))
+        state.to_target.append(buffer[at:end])
+        return True
+
+    def _describe(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        named = frontend.parse_named(buffer[at + 5 : end], "Describe")
+        if state.skipping:
+            return True
+        expected = Expected("describe")
+        if named.kind == b"S":
+            prepared = state.statements.find(named.name, state.segment)
+            if prepared is UNSETTLED:
+                return self._after_replies()
+            expected.prepared = prepared
+        else:
+            portal = state.portals.find(named.name, state.segment)
+            if portal is UNSETTLED:
+                return self._after_replies()
+            if portal is not None:
+                portal.describing = state.segment
+                expected.portal, prepared = portal, portal.prepared
+                expected.formats = portal.bind.results
+            else:
+                prepared = None
+        if prepared is not None:
+            judgement = state.judged(prepared.text, prepared.types)
+            if judgement is None:
+                return False
+            expected.judgement, expected.own = judgement, judgement.own
+            expected.own_value = state.reason or ""
+        state.expect(expected)
+        state.to_target.append(buffer[at:end])
+        return True
+
+    def _execute(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        execute = frontend.parse_execute(buffer[at + 5 : end])
+        if state.skipping:
+            return True
+        portal = state.portals.find(execute.portal, state.segment)
+        if portal is UNSETTLED:
+            return self._after_replies()
+        if portal is None:
+            self._unknown("34000", "portal", execute.portal)
+            return True
+        prepared = portal.prepared
+        judgement = state.judged(prepared.text, prepared.types)
+        if judgement is None:
+            return False
+        if bool(judgement.own) != prepared.own:
+            self._poison(Expected("execute", refusal=Refusal("42501", "the statement means something else now")))
+            return True
+        if prepared.own:
+            refused = self._own(judgement)
+            if refused is not None:
+                self._poison(Expected("execute", refusal=refused))
+                return True
+            state.expect(Expected("execute", own=judgement.own, own_value=state.reason or "", judgement=judgement))
+            state.to_target.append(buffer[at:end])
+            return True
+        outcome = self._permitted(judgement, portal, prepared.text)
+        if outcome is False:
+            return False
+        number, refusal, approval = outcome
+        if refusal is not None:
+            self._record(number, judgement, portal.bind, None, refusal)
+            self._poison(Expected("execute", number, refusal=refusal))
+            return True
+        self._forward_execute(number, judgement, portal, approval, execute, buffer[at:end])
+        return True
+
+    def _forward_execute(
+        self, number: int, judgement: Judgement, portal: Portal, approval: str | None, execute: Execute, raw: bytes
+    ) -> None:
+        state = self.state
+        self._record(number, judgement, portal.bind, approval)
+        judged = judgement.statements[0] if judgement.statements else None
+        run = Run(number, judged, portal, approval, judgement.decision.limits.max_rows, judgement.decision.rules)
+        run.formats, run.started = portal.bind.results, state.now()
+        prepared = portal.prepared
+        if portal.columns is None and prepared.described is judgement:
+            portal.columns = prepared.columns
+        if _needs_columns(run) and portal.columns is None and portal.describing != state.segment:
+            # drivers execute what they described long ago: the plan of masks needs the columns as they are now
+            described = Expected("describe", number, swallow=True, prepared=prepared, portal=portal)
+            described.judgement = judgement
+            state.expect(described)
+            state.to_target.append(frontend.describe(b"P", execute.portal))
+        expected = Expected("execute", number, judgement=judgement, portal=portal)
+        expected.runs.append(run)
+        state.expect(expected)
+        state.to_target.append(raw)
+        state.segment_executes += 1
+        if run.limit is not None:
+            # what follows must not run if the limit cuts this one
+            state.barrier = True
+            state.to_target.append(frontend.FLUSH_MESSAGE)
+        self._follow(judgement, expected)
+
+    def _close(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        named = frontend.parse_named(buffer[at + 5 : end], "Close")
+        if state.skipping:
+            return True
+        names: Any = state.statements if named.kind == b"S" else state.portals
+        state.expect(Expected("close", change=names.propose(named.name, None, state.segment)))
+        state.to_target.append(buffer[at:end])
+        return True
+
+    def _flush(self, buffer: bytes, at: int, end: int) -> bool:
+        self.state.to_target.append(frontend.FLUSH_MESSAGE)
+        return True
+
+    def _sync(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        if state.copy_in is not None:
+            return True  # the server ignores it there
+        state.skipping = False
+        state.segment += 1
+        state.segment_executes = 0
+        state.expect(Expected("sync"))
+        state.to_target.append(frontend.SYNC_MESSAGE)
+        return True
+
+    # -- COPY --------------------------------------------------------------------------------------------------
+
+    def _copy_data(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        run = state.copy_in
+        if run is None:
+            # before CopyInResponse it must wait; with nothing running the server would drop it
+            return not state.fifo or state.skipping or self._after_replies()
+        state.copied(run, buffer[at + 5 : end])
+        state.to_target.append(buffer[at:end])
+        return True
+
+    def _copy_done(self, buffer: bytes, at: int, end: int) -> bool:
+        state = self.state
+        if state.copy_in is None:
+            return not state.fifo or state.skipping or self._after_replies()
+        state.copy_ended(state.copy_in)
+        state.copy_in = None
+        state.to_target.append(buffer[at:end])
+        return True
+
+    def _terminate(self, buffer: bytes, at: int, end: int) -> bool:
+        self.state.to_target.append(frontend.TERMINATE_MESSAGE)
+        self.state.asks.append(AskEnd("the client closed the session"))
+        return True
+
+    # -- what they share ---------------------------------------------------------------------------------------
+
+    def _unknown(self, sqlstate: str, what: str, name: bytes) -> None:
+        shown = name.decode("utf-8", "replace")
+        self._poison(
+            Expected(
+                "bind" if sqlstate == "26000" else "execute",
+                refusal=Refusal(sqlstate, f'{what} "{shown}" does not exist', hint="Names made by SQL are not served."),
+            )
+        )
+
+    def _poison(self, expected: Expected) -> None:
+        """Make the server fail here in its own way, so that its transaction and its skipping stay its own."""
+        expected.kind = "parse"
+        self.state.expect(expected)
+        self.state.to_target.append(Parse(POISON_NAME, POISON).encode())
+
+    def _own(self, judgement: Judgement) -> Refusal | None:
+        """SET, RESET and SHOW of hoopd.reason, in whose place the server runs an empty statement."""
+        if judgement.own == "show":
+            return None
+        try:
+            self.state.reason = check_reason(judgement.reason) if judgement.own == "set" else None
+        except PeerError as error:
+            return Refusal("22023", str(error))
+        return None
+
+    def _permitted(
+        self, judgement: Judgement, portal: Portal | None, text: bytes
+    ) -> tuple[int, Refusal | None, str | None] | Any:
+        """Whether an operation may be forwarded now.
+
+        @return: C{(operation id, refusal or None, approval or None)}; False while that is not known.
+        """
+        state = self.state
+        held, refusal = state.held, judgement.refusal
+        begun = portal is not None and portal.begun
+        if held is not None:
+            if held.state == "asked":
+                return False
+            state.held = None
+            if held.refusal is not None:
+                return held.operation, held.refusal, None
+            if refusal is not None:
+                # policy changed while people decided
+                state.route.settle(held.approval, "failed", refusal.why)
+                return held.operation, refusal, None
+            return held.operation, None, held.approval
+        if refusal is None:
+            try:
+                state.route.gate()
+            except Unavailable as error:
+                refusal = as_refusal(error)
+        if refusal is not None or judgement.decision.verdict != "hold" or begun:
+            return state.route.next_operation(), refusal, None
+        if state.fifo:
+            # what came before is answered first: drivers need those replies, and its outcome decides on ours
+            return self._after_replies()
+        self._ask_hold(judgement, portal, text)
+        return False
+
+    def _after_replies(self) -> bool:
+        """Have the server answer what it was sent. @return: False: not yet"""
+        state = self.state
+        if not state.flushed:
+            state.to_target.append(frontend.FLUSH_MESSAGE)
+            state.flushed = True
+        return False
+
+    def _ask_hold(self, judgement: Judgement, portal: Portal | None, text: bytes) -> None:
+        state = self.state
+        number = state.route.next_operation()
+        bind = portal.bind if portal is not None else None
+        parameters = Bind(b"", b"", bind.formats, bind.values).encode() if bind is not None else b""
+        decision = judgement.decision
+        held = HeldOperation(
+            session=state.session,
+            protocol="postgres",
+            statement=text,
+            parameters=parameters,
+            context=state.context(),
+            redacted=judgement.redacted,
+            classes=tuple(sorted(judgement.classes)),
+            objects=judgement.objects,
+            reason=state.reason,
+            holds=decision.holds,
+            policy=decision.policy,
+        )
+        state.held = Held(number)
+        in_transaction = state.status != b"I" or state.segment_executes > 0
+        state.asks.append(AskHold(number, held, in_transaction))
+        fields = records.event(records.operation(number, judgement, "hold", state.reason, bind))
+        fields.pop("hint", None)
+        fields.pop("observed", None)
+        state.route.event("operation.held", fields)
+
+    def _record(
+        self,
+        number: int,
+        judgement: Judgement,
+        bind: Bind | None,
+        approval: str | None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        """Write the operation frame; nothing of the operation has been forwarded yet."""
+        state = self.state
+        verdict = "deny" if refusal is not None else "hold" if approval is not None else "allow"
+        frame = records.operation(number, judgement, verdict, state.reason, bind, refusal, approval)
+        state.route.record("operation", frame)
+        fields = records.event(frame)
+        if refusal is not None:
+            state.route.denied += 1
+            fields.pop("observed", None)
+            fields.pop("approval", None)
+            state.route.event("operation.denied", fields)
+            return
+        state.route.operations += 1
+        fields.pop("why", None)
+        fields.pop("hint", None)
+        state.route.event("operation.allowed", fields)
+        if state.route.durable(judgement.classes, approval is not None):
+            state.sync_needed = True
+
+    def _follow(self, judgement: Judgement, expected: Expected) -> None:
+        """What a forwarded text changes in the session, as far as we keep track of it."""
+        state = self.state
+        for each in judgement.statements:
+            statement, effect = each.statement, each.statement.effect
+            if "ddl" in statement.classes:
+                expected.ddl = state.uncertain = True
+            if statement.kind in _CURSORS and statement.kind != "FetchStmt":
+                state.portals.forget_all()
+            if effect is None:
+                continue
+            if effect.kind == "temporary":
+                state.temporary += 1
+            elif effect.kind == "discard":
+                state.statements.forget_all()
+                state.portals.forget_all()
+            elif effect.kind == "deallocate":
+                if effect.name:
+                    state.statements.forget(effect.name.encode())
+                else:
+                    state.statements.forget_all()
+            elif effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
+                try:
+                    state.reason = check_reason(effect.value)
+                except PeerError:
+                    state.reason = None  # no reason is better than one that approvers cannot read
+
+
+def _needs_columns(run: Run) -> bool:
+    """Whether rows of this run cannot be delivered, or recorded, without knowing their columns."""
+    judged = run.judged
+    if judged is None or "copy-out" in judged.statement.classes:
+        return False
+    return not (judged.plan.untouched and judged.record_plan.untouched)

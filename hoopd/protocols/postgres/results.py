@@ -1,0 +1,286 @@
+"""The results of one session's statements: rows and COPY output masked, limited, counted and kept for the recording.
+
+Pure: it appends to the state's outputs. Which statement a row belongs to is
+L{hoopd.protocols.postgres.replies}' matter; which columns are masked is the plan's (L{hoopd.sql.lineage}).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any
+
+from hoopd.errors import TargetError
+from hoopd.masking.typed import column_masker
+from hoopd.protocols.postgres import backend
+from hoopd.protocols.postgres.backend import Column
+from hoopd.protocols.postgres.codec import HEADER_SIZE, INT16
+from hoopd.protocols.postgres.rows import Masks, Redact, mask_copy_line, mask_rows, nothing, sample
+from hoopd.protocols.postgres.session import AskCancel, AskRefresh, Run
+from hoopd.protocols.postgres.state import State
+from hoopd.sql.lineage import Field, OutputPlan
+from hoopd.values import Mask
+
+_TEXT = 25
+_LENGTH = Struct(">I").unpack_from
+
+
+class _All(Sequence["Redact | None"]):
+    """Every column, however many there are, is masked wholly."""
+
+    def __len__(self) -> int:
+        return 0xFFFF
+
+    def __getitem__(self, number: Any) -> Any:
+        return nothing
+
+
+class _Always(Sequence[int]):
+    """One format for all columns, however many there are."""
+
+    def __init__(self, format: int) -> None:
+        self._format = format
+
+    def __len__(self) -> int:
+        return 0xFFFF
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._format
+
+
+class Results:
+    """What becomes of the output of statements."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    # -- rows --------------------------------------------------------------------------------------------------
+
+    def streams(self, run: Run) -> bool:
+        """Whether a row may pass in pieces: nothing in it is looked for."""
+        if not run.ready:
+            self.prepare(run, None)
+        return run.masks is None and run.limit is None and run.portal is None and self._kept(run)
+
+    def _kept(self, run: Run) -> bool:
+        limits = self.state.limits
+        return run.kept >= limits.record_rows or run.kept_octets >= limits.record_bytes
+
+    def rows(self, run: Run, buffer: bytes, at: int, stop: int, count: int) -> bytes:
+        """C{count} whole DataRow messages from C{at} to C{stop}. @return: what the client is sent of them"""
+        if not run.ready:
+            self.prepare(run, None)
+        if isinstance(run.masks, _All) or isinstance(run.record_masks, _All):
+            self._widen(run, INT16.unpack_from(buffer, at + HEADER_SIZE)[0])
+        if run.limit is not None:
+            allowed = self._allowed(run)
+            if count > allowed:
+                stop, count = self._cut(run, buffer, at, allowed), allowed
+        if not count:
+            return b""
+        if run.masks is None:
+            octets = buffer if not at and stop == len(buffer) else buffer[at:stop]
+        else:
+            octets = mask_rows(buffer, at, stop, run.masks)
+        self._keep(run, octets, buffer, at, stop)
+        run.rows += count
+        run.octets += len(octets)
+        if run.portal is not None:
+            run.portal.rows += count
+        return octets
+
+    @staticmethod
+    def _widen(run: Run, width: int) -> None:
+        """Nothing is known of the columns but, now, their number."""
+        unknown: list[Redact | None] = [nothing] * width
+        if run.record_masks is run.masks:
+            run.masks = run.record_masks = unknown
+            return
+        if isinstance(run.masks, _All):
+            run.masks = unknown
+        if isinstance(run.record_masks, _All):
+            run.record_masks = unknown
+
+    def _allowed(self, run: Run) -> int:
+        seen = run.portal.rows if run.portal is not None else run.rows
+        return 0 if run.cut else max(0, (run.limit or 0) - seen)
+
+    def _cut(self, run: Run, buffer: bytes, at: int, allowed: int) -> int:
+        """The row limit is passed. @return: where the rows that may go end"""
+        for _ in range(allowed):
+            at += 1 + _LENGTH(buffer, at + 1)[0]
+        self._passed_limit(run)
+        return at
+
+    def _passed_limit(self, run: Run) -> None:
+        if run.cut:
+            return
+        run.cut = True
+        state = self.state
+        state.cancelling = True
+        state.asks.append(AskCancel())
+        fields = {"operation": run.operation, "decision": "deny", "rules": list(run.rule), "why": "row limit reached"}
+        state.route.record("decision", fields)
+        state.route.event("operation.limited", {"rules": list(run.rule), "rows": run.limit})
+
+    def _keep(self, run: Run, octets: bytes, buffer: bytes, at: int, stop: int) -> None:
+        """Rows for the recording: as delivered, or masked further where the identity is excepted from a mask."""
+        same = run.record_masks is run.masks
+        if same:
+            if run.digest is None:
+                run.digest = hashlib.sha256()
+            run.digest.update(octets)
+        limits = self.state.limits
+        if self._kept(run):
+            return
+        wanted = limits.record_rows - run.kept
+        if same:
+            kept = sample(octets, 0, len(octets), wanted, None, self._formats(run))
+        else:
+            kept = sample(buffer, at, stop, wanted, run.record_masks, self._formats(run))
+        fields: dict[str, object] = {"operation": run.operation, "rows": kept}
+        if not run.named:
+            run.named = True
+            fields["columns"] = [column.name.decode("utf-8", "replace") for column in run.columns or ()]
+            fields["masked"] = [number for number, mask in enumerate(run.record_masks or ()) if mask is not None]
+        run.kept += len(kept)
+        run.kept_octets += sum(len(value or "") for row in kept for value in row)
+        self.state.route.record("rows", fields)
+
+    @staticmethod
+    def _formats(run: Run) -> Sequence[int]:
+        if run.portal is None:
+            return ()
+        if len(run.formats) == 1:
+            return run.formats * len(run.columns or ()) or _Always(run.formats[0])
+        return run.formats
+
+    # -- masks -------------------------------------------------------------------------------------------------
+
+    def prepare(self, run: Run, columns: tuple[Column, ...] | None) -> None:
+        """The columns of a run are known (or never will be): which of them are masked."""
+        run.ready = True
+        judged, portal = run.judged, run.portal
+        if columns is None and portal is not None:
+            columns = portal.columns
+        run.columns = columns
+        if judged is None:
+            unknown = self.state.judge.record_masks()
+            run.record_masks = _All() if unknown else run.masks
+            return
+        run.masks = self._masks(run, judged.plan, columns, judged.in_force)
+        if judged.record_plan is judged.plan:
+            run.record_masks = run.masks
+        else:
+            run.record_masks = self._masks(run, judged.record_plan, columns, ())
+
+    def _masks(
+        self, run: Run, plan: OutputPlan, columns: tuple[Column, ...] | None, masks: tuple[Mask, ...]
+    ) -> Masks | None:
+        if columns is None:
+            return None if plan.untouched else _All()
+        formats = run.formats
+        if len(formats) not in (0, 1, len(columns)):
+            raise TargetError("the target described another number of columns than it was asked for")
+        each = [formats[number if len(formats) > 1 else 0] if formats else 0 for number in range(len(columns))]
+        fields = [
+            Field(column.name, column.table_oid, column.attribute, column.type_oid, format)
+            for column, format in zip(columns, each, strict=True)
+        ]
+        chosen = plan.for_fields(fields)
+        if plan.untouched and masks:
+            chosen = self._drifted(fields, chosen, masks)
+        if not any(mask is not None for mask in chosen):
+            return None
+        masker = self.state.masker()
+        made: list[Redact | None] = [
+            None if mask is None else column_masker(masker, mask, field.type_oid, field.format)
+            for mask, field in zip(chosen, fields, strict=True)
+        ]
+        return made
+
+    def _drifted(
+        self, fields: list[Field], chosen: tuple[Mask | None, ...], masks: tuple[Mask, ...]
+    ) -> tuple[Mask | None, ...]:
+        """A table that the catalogue does not know: somebody's DDL has not been seen yet."""
+        state = self.state
+        found = state.drifted(fields, masks)
+        if not any(found):
+            return chosen
+        state.asks.append(AskRefresh(False))
+        return found
+
+    # -- COPY --------------------------------------------------------------------------------------------------
+
+    def copy_begins(self, run: Run) -> None:
+        """CopyOutResponse came."""
+        judged = run.judged
+        if judged is not None and "copy-out" not in judged.statement.classes:
+            raise TargetError("the target sends COPY output that no statement announced")
+        run.copying = run.ready = True
+        if judged is not None:
+            run.masks = self._copy_masks(judged.plan)
+            run.record_masks = run.masks if judged.record_plan is judged.plan else _All()
+        elif self.state.judge.record_masks():
+            run.record_masks = _All()
+
+    def _copy_masks(self, plan: OutputPlan) -> Masks | None:
+        if plan.untouched:
+            return None
+        if plan.copy_columns is None:
+            raise TargetError("COPY output that cannot be masked was not refused")
+        masker = self.state.masker()
+        return [
+            None if mask is None else column_masker(masker, mask, _TEXT, 0) for mask in plan.copy_columns
+        ]  # in text format every type is text
+
+    def copy_line(self, run: Run, buffer: bytes, at: int, end: int) -> bytes:
+        """One CopyData of the target. @return: what the client is sent, which may be nothing"""
+        if not run.copying:
+            raise TargetError("the target sent COPY data outside a COPY")
+        if run.limit is not None and run.rows >= run.limit:
+            self._passed_limit(run)
+        if run.cut:
+            return b""
+        octets = buffer[at:end]
+        if run.masks is not None:
+            octets = backend.message(backend.COPY_DATA, mask_copy_line(buffer[at + HEADER_SIZE : end], run.masks))
+        if run.record_masks is run.masks:
+            if run.digest is None:
+                run.digest = hashlib.sha256()
+            run.digest.update(octets)
+        run.rows += 1
+        run.octets += len(octets)
+        return octets
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def finish(self, run: Run, tag: str, outcome: str, code: str = "") -> None:
+        """A statement ended: its result frame, and what becomes of its approval."""
+        state = self.state
+        state.route.record(
+            "result",
+            {
+                "operation": run.operation,
+                "tag": tag or (f"ERROR {code}" if code else ""),
+                "rows": run.rows,
+                "bytes": run.octets,
+                "kept": run.kept,
+                "sha256": run.digest.hexdigest() if run.digest is not None else None,
+                "duration": round(state.now() - run.started, 6),
+            },
+        )
+        if run.approval is not None:
+            head = state.fifo[0] if state.fifo else None
+            more = head is not None and head.kind == "query" and len(head.runs) > 1
+            if outcome != "executed" or not more:
+                state.route.settle(run.approval, outcome, tag or code)
+
+    def not_run(self, run: Run) -> None:
+        """It was sent, and the server skipped it."""
+        if run.judged is None:
+            return
+        self.state.route.record("result", {"operation": run.operation, "tag": "not run", "rows": 0, "bytes": 0})
+        if run.approval is not None:
+            self.state.route.settle(run.approval, "failed", "not run: an error came before it")

@@ -1,0 +1,176 @@
+"""The values that the two halves of a session share: what runs, what is expected of the server, what is asked.
+
+Not their behaviour (L{hoopd.protocols.postgres.requests}, L{hoopd.protocols.postgres.replies}).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from attrs import Factory, define, field, frozen
+
+from hoopd.protocols.postgres.backend import Column
+from hoopd.protocols.postgres.frontend import Bind
+from hoopd.protocols.postgres.judgement import Judged, Judgement, Refusal
+from hoopd.protocols.postgres.names import Change
+from hoopd.protocols.postgres.rows import Masks
+from hoopd.values import HeldOperation
+
+#: fails in the server's raw parser, in every state of a transaction, and says in its log whose doing it is
+POISON = b"= refused by hoopd"
+#: never stored, because its Parse always fails; named, so that the client's unnamed statement is not dropped
+POISON_NAME = b"hoopd_refused"
+
+
+@define(eq=False)
+class Prepared:
+    """A prepared statement as the client named it.
+
+    @ivar own: answered by the gateway; the server holds an empty statement in its place.
+    @ivar columns: what a Describe of it (or of a portal of it) said, under C{described}.
+    @ivar described: the judgement that C{columns} belongs to: another search_path may mean other tables.
+    """
+
+    text: bytes
+    types: tuple[int, ...]
+    name: bytes
+    own: bool = False
+    columns: tuple[Column, ...] | None = None
+    described: Judgement | None = None
+
+
+@define(eq=False)
+class Portal:
+    """A portal as the client bound it. @ivar begun: its Execute has been suspended: more of the same follows."""
+
+    prepared: Prepared
+    bind: Bind
+    begun: bool = False
+    rows: int = 0
+    columns: tuple[Column, ...] | None = None
+    #: segment in which a Describe of it was sent
+    describing: int = -1
+
+
+@define(eq=False)
+class Run:
+    """One statement at the server.
+
+    @ivar operation: id of its operation frame.
+    @ivar judged: None where the text could not be read (a target that only observes).
+    @ivar masks: per column, once columns are known; None is no mask at all.
+    @ivar limit: rows that may be delivered, or None; C{cut} once it was passed.
+    """
+
+    operation: int
+    judged: Judged | None
+    portal: Portal | None = None
+    approval: str | None = None
+    limit: int | None = None
+    rule: tuple[str, ...] = ()
+    formats: tuple[int, ...] = ()
+    columns: tuple[Column, ...] | None = None
+    ready: bool = False
+    masks: Masks | None = None
+    record_masks: Masks | None = None
+    rows: int = 0
+    octets: int = 0
+    kept: int = 0
+    kept_octets: int = 0
+    digest: Any = None
+    named: bool = False
+    cut: bool = False
+    copying: bool = False
+    started: float = 0.0
+
+
+@define(eq=False)
+class Expected:
+    """One reply, or series of replies, that the server owes.
+
+    @ivar kind: query, parse, bind, describe, execute, close or sync.
+    @ivar refusal: what the client is told in place of the failure that our replacement causes.
+    @ivar swallow: it was our own message: the client is told nothing of its success.
+    @ivar muted: the client was told of an error already; nothing more until ReadyForQuery.
+    """
+
+    kind: str
+    operation: int = 0
+    refusal: Refusal | None = None
+    swallow: bool = False
+    change: Change[Any] | None = None
+    prepared: Prepared | None = None
+    portal: Portal | None = None
+    judgement: Judgement | None = None
+    runs: deque[Run] = Factory(deque)
+    own: str = ""
+    #: what SHOW hoopd.reason answers
+    own_value: str = ""
+    formats: tuple[int, ...] = ()
+    muted: bool = False
+    ddl: bool = False
+
+
+@define(eq=False)
+class Held:
+    """An operation that waits for approval. @ivar state: asked, released or refused."""
+
+    operation: int
+    state: str = "asked"
+    approval: str = ""
+    refusal: Refusal | None = None
+
+
+@frozen
+class AskHold:
+    """Have this approved and claimed; answer with released() or refused()."""
+
+    operation: int
+    held: HeldOperation = field(repr=False)
+    in_transaction: bool
+
+
+@frozen
+class AskParse:
+    """Parse this text outside this process; answer with parsed()."""
+
+    text: bytes
+
+
+@frozen
+class AskRefresh:
+    """The catalogue may have changed: read it again; answer with refreshed() if C{waiting}."""
+
+    waiting: bool
+
+
+@frozen
+class AskCancel:
+    """Send a CancelRequest to the target; answer with cancelled()."""
+
+
+@frozen
+class AskEnd:
+    """The client said goodbye, or must go: end the session."""
+
+    why: str
+
+
+Ask = AskHold | AskParse | AskRefresh | AskCancel | AskEnd
+
+
+@frozen
+class CoreLimits:
+    """Bounds of one session. Sizes in bytes.
+
+    @ivar message: largest message that must be held whole to be judged or masked.
+    @ivar statement_inline: larger statements are parsed in a killable child.
+    """
+
+    message: int = 16 * 1024 * 1024
+    statement_inline: int = 8192
+    statement_max: int = 1024 * 1024
+    queue: int = 1024 * 1024
+    record_rows: int = 1000
+    record_bytes: int = 1024 * 1024
