@@ -221,13 +221,9 @@ class Administration:
         offset = a.get("offset") or 0
         if offset < 0:
             raise ValueError("'offset' must not be negative")
-        path = os.path.join(self.recordings, found.recording)
-        try:
-            with open(path, "rb") as file:
-                file.seek(offset)
-                page = file.read(PAGE)
-        except FileNotFoundError:
-            raise ValueError(f"the recording of {found.id} is not on this gateway") from None
+        page = _page(os.path.join(self.recordings, found.recording), offset)
+        if page is None:
+            raise ValueError(f"the recording of {found.id} is not on this gateway")
         if offset == 0 and found.identity != caller.name:
             # what an auditor looks at is on record as well
             detail = {"session": found.id}
@@ -279,6 +275,15 @@ class Administration:
     async def reload_now(self, caller: Identity, a: Arguments) -> Any:
         await self.reload()
         return {"reloading": True}
+
+
+def _page(path: str, offset: int) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(PAGE)
+    except FileNotFoundError:
+        return None
 
 
 def _detail(arguments: Arguments) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class _Verb(Resource):
         if kind.lower() != "bearer" or not token:
             return _answer(request, http.UNAUTHORIZED, {"error": "authentication", "why": "no token was given"})
         try:
-            body = request.content.read(MAX_BODY + 1)
+            body = request.content.read(MAX_BODY + 1) if request.content is not None else b""
             arguments = json.loads(body or b"{}")
         except (ValueError, RecursionError):
             return _answer(request, http.BAD_REQUEST, {"error": "arguments", "why": "the body is not JSON"})

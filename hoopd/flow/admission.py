@@ -285,13 +285,21 @@ class Admissions:
         for session in [each for each in self.live.values() if each.worker == worker]:
             await self._over(session, "its worker process ended", 0, 0, 0)
 
-    def revoke(self, identity: str, why: str) -> int:
-        """End every live session of C{identity} (a name such as C{"user:priya"}).
+    def recovered(self) -> frozenset[str]:
+        """Sessions that the broker before us had and that a worker may still resume."""
+        return frozenset(self._orphans)
 
+    def revoke(self, identity: str, token: str, why: str) -> int:
+        """End the live sessions of C{identity} (a name such as C{"user:priya"}), and of whoever acts for it.
+
+        @param token: only those proven by the token with this id; C{""} is all
         @return: how many were told to end.
         """
         mine = [
-            each for each in self.live.values() if each.identity.name == identity or each.identity.act == identity
+            each
+            for each in self.live.values()
+            if identity in (each.identity.name, each.identity.act)
+            and (not token or each.identity.proof == f"token:{token}")
         ]
         for session in mine:
             self.reach_end(session.id, why)

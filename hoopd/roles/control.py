@@ -31,7 +31,7 @@ class Control:
         site = ControlSite(RemoteAdministration(self._context.link))
         self._port = self._context.reactor.listenUNIX(str(path), site)
         # Who may connect is no proof of anything: every request carries a token.
-        os.chmod(path, 0o666)
+        os.chmod(path, 0o666)  # noqa: S103
         return succeed(None)
 
     def drain(self, limit: float | None) -> Deferred[None]:

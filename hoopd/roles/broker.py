@@ -1,0 +1,243 @@
+"""The broker process: everything that must be kept or kept secret; composition only.
+
+Store, vault, identities, approvals, ledger and recordings are made here, in the order in which they need one another,
+and offered to workers and control (L{hoopd.ipc.interfaces.IBrokerRole}).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+import hoopd
+from hoopd.administration import Administration
+from hoopd.approvals.service import Approvals
+from hoopd.approvals.tables import MIGRATIONS as APPROVALS_TABLES
+from hoopd.audit.index import SessionIndex
+from hoopd.audit.ledger import Ledger
+from hoopd.audit.log import JsonLog
+from hoopd.audit.sealing import Recordings
+from hoopd.audit.tables import MIGRATIONS as AUDIT_TABLES
+from hoopd.errors import Unavailable
+from hoopd.flow.admission import Admissions, WorkerApprovals, WorkerSessions
+from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
+from hoopd.identity.bootstrap import Bootstrap
+from hoopd.identity.provider import Identities
+from hoopd.identity.tables import MIGRATIONS as IDENTITY_TABLES
+from hoopd.identity.values import Revocation
+from hoopd.ipc.interfaces import IBrokerRole
+from hoopd.policy.snapshot import PolicySnapshot
+from hoopd.roles.context import ChildContext
+from hoopd.store.settings import installation_id
+from hoopd.store.sqlite import SqliteStore
+from hoopd.vault.master import master_source
+from hoopd.vault.tables import MIGRATIONS as VAULT_TABLES
+from hoopd.vault.vault import Vault
+
+TABLES = (*VAULT_TABLES, *IDENTITY_TABLES, *APPROVALS_TABLES, *AUDIT_TABLES, *FLOW_TABLES)
+
+#: no vowels, nothing that looks like another: ids are read aloud
+_LETTERS = "23456789BCDFGHJKLMNPQRSTVWXZ"
+
+
+def new_id(prefix: str, length: int) -> str:
+    """Such as C{S-7KQ2M9…}: 28 letters, so that C{length} of 12 has 57 bits."""
+    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(length))
+
+
+@frozen
+class WorkerServices:
+    """What one worker may reach."""
+
+    sessions: Any
+    approvals: Any
+    vault: Any
+    targets: Any
+
+
+class _Verifier:
+    """The verifier, whichever process it is; away until one is attached."""
+
+    def __init__(self) -> None:
+        self.remote: Any = None
+
+    def verify(self, token: Any) -> Deferred[Any]:
+        if self.remote is None:
+            raise Unavailable("the verifier is away")
+        answer: Deferred[Any] = self.remote.verify(token)
+        return answer
+
+
+@implementer(IBrokerRole)
+class Broker:
+    log = Logger()
+
+    def __init__(self, context: ChildContext) -> None:
+        self.context = context
+        self.config = context.config
+        self.clock = context.reactor
+        self._json = JsonLog(self.config.paths.log)
+        self._verifier = _Verifier()
+        self._policy: Any = None
+        self._started = False
+
+    def event(self, name: str, fields: dict[str, Any]) -> None:
+        self._json.event(name, fields)
+
+    # -- IRole -------------------------------------------------------------------------------------------------
+
+    def start(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        state = Path(self.config.paths.state)
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        reactor = self.clock
+        self.store = SqliteStore(str(state / "store.sqlite"), reactor)
+        await self.store.migrate(TABLES)
+        installation = await installation_id(self.store, os.urandom)
+        source = master_source(self.config.vault.master_key, os.environ)
+        self.vault = Vault(self.store, source, installation, reactor)
+        await self.vault.unlock()
+        pepper = await self.vault.internal("token-pepper")
+        self._policy = PolicySnapshot.load(
+            self.context.policies, self.config.targets, await self.vault.internal("mask-key"), test=False
+        )
+        audit = self.config.audit
+        self.ledger = Ledger(
+            state / "ledger", await self.vault.internal("ledger-seed"), audit, reactor, event=self.event
+        )
+        await self.ledger.start()
+        self.recordings = Recordings(state / "recordings", self.ledger, audit, reactor, event=self.event)
+        self.index = SessionIndex(self.store)
+        self.identities = Identities(self.store, self._verifier, self.config.identity, reactor, pepper)
+        self.bootstrap = Bootstrap(
+            self.store, state / "bootstrap-token", reactor, pepper, self.config.identity.token_lifetime
+        )
+        self.approvals = Approvals(
+            self.store,
+            await self.vault.internal("approval-digest"),
+            self.ledger,
+            reactor,
+            self.config.approvals,
+            policy_version=lambda: self._policy.version,
+            identity_of=self._identity_of,
+            new_id=lambda: new_id("A-", 6),
+            event=self.event,
+        )
+        self.admissions = Admissions(
+            store=self.store,
+            identities=self.identities,
+            policy=lambda: self._policy,
+            vault=self.vault,
+            recordings=self.recordings,
+            index=self.index,
+            approvals=self.approvals,
+            clock=reactor,
+            event=self.event,
+            randomness=os.urandom,
+            new_id=lambda: new_id("S-", 12),
+            reach_cancel=self._reach_cancel,
+            reach_end=self._reach_end,
+            resume_within=self.config.processes.broker_grace,
+        )
+        self.identities.observe(self._revoked)
+        await self.admissions.recover()
+        await self.recordings.recover(self.admissions.recovered())
+        self.recordings.start()
+        await self.approvals.start()
+        await self.bootstrap.ensure()
+        self.administration = Administration(
+            identities=self.identities,
+            bootstrap=self.bootstrap,
+            vault=self.vault,
+            approvals=self.approvals,
+            admissions=self.admissions,
+            index=self.index,
+            ledger=self.ledger,
+            policy=lambda: self._policy,
+            recordings=str(state / "recordings"),
+            clock=reactor,
+            event=self.event,
+            reload=self._reload,
+        )
+        await self.ledger.append("started", {"version": hoopd.__version__, "policy": self._policy.version})
+        self.event("policy.loaded", {"policy": self._policy.version, "targets": sorted(self.config.targets)})
+        self._started = True
+
+    def drain(self, limit: float | None) -> Deferred[None]:
+        peers = self.context.peers
+        assert peers is not None
+        return peers.when_lonely()
+
+    def stop(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if not self._started:
+            return
+        self._started = False
+        self.admissions.stop()
+        await self.approvals.stop()
+        await self.recordings.stop()
+        await self.ledger.stop()
+        await self.store.close()
+
+    # -- IBrokerRole -------------------------------------------------------------------------------------------
+
+    def worker_services(self, worker: str) -> WorkerServices:
+        return WorkerServices(
+            sessions=WorkerSessions(worker, self.admissions),
+            approvals=WorkerApprovals(worker, self.admissions, self.approvals),
+            vault=self.vault,
+            targets=self._policy.targets(),
+        )
+
+    def worker_gone(self, worker: str) -> None:
+        if self._started:
+            gone = Deferred.fromCoroutine(self.admissions.worker_gone(worker))
+            gone.addErrback(lambda failure: self.log.failure("ending {worker}", failure=failure, worker=worker))
+
+    def control_services(self) -> Administration:
+        return self.administration
+
+    def verifier_attached(self, verifier: Any) -> None:
+        self._verifier.remote = verifier
+
+    def policy_document(self) -> bytes:
+        document: bytes = self._policy.document()
+        return document
+
+    # -- between the parts -------------------------------------------------------------------------------------
+
+    def _identity_of(self, session: str) -> Any:
+        return self.admissions.identity_of(session)
+
+    def _reach_cancel(self, session: str) -> None:
+        assert self.context.peers is not None
+        self.context.peers.cancel(session).addErrback(self._unreached, session)
+
+    def _reach_end(self, session: str, why: str) -> None:
+        assert self.context.peers is not None
+        self.context.peers.end(session, why).addErrback(self._unreached, session)
+
+    def _unreached(self, failure: Any, session: str) -> None:
+        self.log.failure("the worker of {session} was not reached", failure=failure, session=session)
+
+    def _revoked(self, revocation: Revocation) -> None:
+        self.admissions.revoke(revocation.identity, revocation.token, revocation.why)
+
+    def _reload(self) -> Deferred[None]:
+        assert self.context.reload is not None
+        return self.context.reload()
+
+
+def start(context: ChildContext) -> Broker:
+    return Broker(context)
