@@ -102,6 +102,13 @@ class ISessions(Interface):
         @raise hoopd.errors.Denied: proven, but unknown target or no rule gives access to it.
         """
 
+    def catalogue_grant(session, token):
+        """A further grant, for the catalogue connection to the session's own target: a grant answers one exchange.
+
+        @return: Deferred of L{hoopd.values.Grant}
+        @raise hoopd.errors.Denied: no such live session.
+        """
+
     def ended(session, token, why, operations, denied, held):
         """@return: Deferred of None"""
 
