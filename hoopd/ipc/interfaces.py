@@ -80,7 +80,7 @@ class IBrokerRole(IRole):
 class IWorkerRole(IRole):
     """The worker's role, as the broker reaches it through the link. Called by L{hoopd.ipc.link} only."""
 
-    def policy(document):
+    def take_policy(document):
         """A policy snapshot arrived: at every attachment, and whenever the broker's changes.
 
         @type document: bytes

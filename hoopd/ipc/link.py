@@ -63,7 +63,7 @@ class LinkEnd(End):
 
     @c.PushPolicy.responder
     def policy(self, document: bytes) -> dict[str, Any]:
-        self._worker().policy(document)
+        self._worker().take_policy(document)
         return {}
 
     @c.Decided.responder

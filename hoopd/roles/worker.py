@@ -113,7 +113,6 @@ class Worker:
     def _named(self, session: str) -> list[Any]:
         return [each for each in self._open if each.session == session]
 
-    # IWorkerRole.policy(document) and IWorker.policy (the snapshot) share a name: the link calls take_policy.
     def take_policy(self, document: bytes) -> None:
         """A snapshot arrived; one that cannot be read leaves the old one in force."""
         snapshot = PolicySnapshot.from_document(document)

@@ -105,7 +105,7 @@ class WorkerRole:
         self.cancelled: list[str] = []
         self.ended: list[tuple[str, str]] = []
 
-    def policy(self, document: bytes) -> None:
+    def take_policy(self, document: bytes) -> None:
         self.policies.append(document)
 
     def live_sessions(self) -> list[tuple[str, Secret]]:

@@ -77,7 +77,7 @@ class Worker:
     def start(self) -> Deferred[None]:
         return self.started
 
-    def policy(self, document: bytes) -> None:
+    def take_policy(self, document: bytes) -> None:
         self.documents.append(document.decode())
         if not self.started.called:
             self.serving = self.context.serve(self.context.listener, self.factory, limit=200)
