@@ -11,13 +11,16 @@ from __future__ import annotations
 import datetime
 import functools
 import ipaddress
+import re
 import ssl
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
     Criticality,
@@ -33,6 +36,7 @@ from hoopd.values import Target
 
 #: certificates in a chain: a leaf, two or three authorities and some slack
 _MAX_CHAIN = 10
+_BLOCK = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def _may_sign(policy: Policy, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
@@ -57,11 +61,22 @@ _NAMED_LEAF = _LEAF.require_present(x509.SubjectAlternativeName, Criticality.AGN
 
 @functools.lru_cache(maxsize=64)
 def _store(authorities: str) -> Store:
-    """Parsing the system's 140 authorities takes some ms: once for each text."""
-    try:
-        return Store(x509.load_pem_x509_certificates(authorities.encode()))
-    except ValueError:
-        raise ConfigError("these are no PEM certificates", key="tls.authorities") from None
+    """Parsing the system's 140 authorities takes some ms: once for each text.
+
+    One that does not parse is passed over, which only narrows whom we believe: Debian still ships a certificate
+    with serial number zero, and it shall not take the others with it.
+    """
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for block in _BLOCK.findall(authorities):
+            try:
+                found.append(x509.load_pem_x509_certificate(block.encode()))
+            except ValueError:
+                continue
+    if not found:
+        raise ConfigError("these are no PEM certificates", key="tls.authorities")
+    return Store(found)
 
 
 @functools.lru_cache(maxsize=1)

@@ -101,8 +101,8 @@ def _read(path: Path, private: bool) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigError(f"the master key cannot be read: {error.strerror}", str(path), "vault.master_key") from None
-    with open(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         problem = ""
         if not stat.S_ISREG(status.st_mode):
             problem = "the master key is not a regular file"
@@ -114,7 +114,9 @@ def _read(path: Path, private: bool) -> bytes:
             problem = "too large for a master key"
         if problem:
             raise ConfigError(problem, str(path), "vault.master_key", "chmod 600, owned by the service's user")
-        return file.read(_MAX_FILE + 1)
+        return os.read(descriptor, _MAX_FILE)
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, content: bytes) -> None:
