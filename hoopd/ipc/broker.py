@@ -132,6 +132,10 @@ class WorkerConversation(Conversation):
         self.peers._runs(admission.session, self)
         return {"admission": evolve(admission, recording=-1), "recording": admission.recording}
 
+    @c.CatalogueGrant.responder
+    async def catalogue_grant(self, session: str, token: Secret) -> dict[str, Any]:
+        return {"grant": await self.services.sessions.catalogue_grant(session, token)}
+
     @c.Ended.responder
     async def ended(
         self, session: str, token: Secret, why: str, operations: int, denied: int, held: int

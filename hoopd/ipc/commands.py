@@ -82,6 +82,13 @@ class Admit(Call):
     response = ((b"admission", Value(Admission)), (b"recording", Given()))
 
 
+class CatalogueGrant(Call):
+    commandName = b"catalogue-grant/1"
+    arguments = ((b"session", amp.Unicode()), (b"token", Value(Secret)))
+    response = ((b"grant", Value(Grant)),)
+    repeat = True  # one more that is never used opens nothing
+
+
 class Ended(Call):
     commandName = b"ended/1"
     arguments = (

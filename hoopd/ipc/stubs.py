@@ -67,6 +67,9 @@ class RemoteSessions:
 
         return self._link.call(c.Admit, too_late, proof=proof, target=target, protocol=protocol).addCallback(admitted)
 
+    def catalogue_grant(self, session: str, token: Secret) -> Deferred[Grant]:
+        return self._link.call(c.CatalogueGrant, session=session, token=token).addCallback(_take("grant"))
+
     def ended(self, session: str, token: Secret, why: str, operations: int, denied: int, held: int) -> Deferred[None]:
         return self._link.call(
             c.Ended, session=session, token=token, why=why, operations=operations, denied=denied, held=held

@@ -1,7 +1,7 @@
 """How a child is started: the interpreter again, with exactly the descriptors it needs; not when (L{family}).
 
-posix_spawn(3), never fork: the supervisor has a reactor running. Everything in the supervisor is close-on-exec
-(PEP 446), so a child has the descriptors below and no other.
+posix_spawn(3), never fork: the supervisor has a reactor running. Everything is made close-on-exec first, so a child
+has the descriptors below and no other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from attrs import field, frozen
 import hoopd
 from hoopd.config.schema import Config
 from hoopd.ipc import memfd, wire
+from hoopd.roles.privileges import keep_descriptors
 
 #: numbers of descriptors in a child
 CONTROL, LAUNCH, TABLE, LISTENER = 3, 4, 5, 6
@@ -70,6 +71,7 @@ def run(argv: Sequence[str], descriptors: Sequence[tuple[int | None, int]]) -> i
     @return: its process id.
     @raise OSError: the system has no process or memory left.
     """
+    keep_descriptors()
     opened: list[int] = []
     actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
     try:

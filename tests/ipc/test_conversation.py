@@ -171,6 +171,11 @@ class Conversations(TestCase):
         await self.sessions.ended("s1", TOKEN, "revoked", 0, 0, 0)
         assert await self.broker.peers.cancel("s1") is False
 
+    async def test_a_further_grant_comes_from_the_broker(self) -> None:
+        self.script.answers["catalogue_grant"] = GRANT
+        assert await self.sessions.catalogue_grant("s1", TOKEN) == GRANT
+        assert self.script.named("catalogue_grant") == [("s1", TOKEN)]
+
     async def test_cancel_keys_travel(self) -> None:
         await self.sessions.register_cancel("s1", TOKEN, b"\x00\x01\xff\xfe" * 2)
         await self.sessions.cancel(b"\x00\x01\xff\xfe" * 2, PROOF.peer)
@@ -193,6 +198,8 @@ class Conversations(TestCase):
 
         self.script.answers["show"] = lambda *a: Deferred.fromCoroutine(slow(*a))
         answers = [self.approvals.show("a1") for _ in range(end_module.QUESTIONS_MAX + 40)]
+        while open_calls < end_module.QUESTIONS_MAX:
+            await turn()
         await turn()
         assert open_calls == end_module.QUESTIONS_MAX
         gate.callback(None)
