@@ -16,7 +16,7 @@ AUTHENTICATION_FAILED = "authentication failed"
 ROWS_LIMIT = "54000"
 
 
-def refusal(error: BaseException) -> Refusal:
+def refusal(error: BaseException | None) -> Refusal:
     """What C{error} is to a client. What is not ours is a bug of ours, and tells nothing."""
     match error:
         case AuthenticationFailed():

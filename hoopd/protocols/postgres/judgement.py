@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from hoopd.flow.judge import Judgements, merged
+from hoopd.policy.statements import operation
 from hoopd.sql.analysis import Analysis, SessionSettings, Statement, analyse
 from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.grammar import ParseTree, Unparsed, parse
@@ -105,8 +106,6 @@ class Judge:
 
     def masks(self) -> tuple[Mask, ...]:
         """Masks on what this identity sees; a target that is only observed shows what it always showed."""
-        if self._observing:
-            return ()
         return tuple(self._worker.policy.masks(self._identity, self._target, self._now()))
 
     def record_masks(self) -> tuple[Mask, ...]:
@@ -156,19 +155,35 @@ class Judge:
         return self._refused(Analysis((), why, syntax, text), redact_tokens(text.decode("utf-8", "replace")))
 
     def _refused(self, analysis: Analysis, redacted: str) -> Judgement:
-        if self._observing:
-            decision = Decision("allow", why=analysis.refused, observed="deny")
-            return Judgement(analysis.text, analysis, (), decision, None, redacted, True)
+        said = self._opaque(analysis.text)
+        if said.observed is not None:
+            return Judgement(analysis.text, analysis, (), said, None, redacted, True)
         refusal = Refusal(
             "42601" if analysis.syntax else "42501",
             analysis.refused,
             position=_position(analysis) if analysis.syntax else None,
         )
-        return Judgement(analysis.text, analysis, (), Decision("deny", why=analysis.refused), refusal, redacted, True)
+        decision = Decision("deny", why=analysis.refused, policy=said.policy)
+        return Judgement(analysis.text, analysis, (), decision, refusal, redacted, True)
 
-    @property
-    def _observing(self) -> bool:
-        return self._target.mode == "observe"
+    def _refusal(self, analysis: Analysis, statements: list[Judged], decision: Decision) -> Refusal | None:
+        if decision.verdict == "deny":
+            return Refusal("42501", decision.why or "no rule allows this", decision.rules, decision.hint)
+        if analysis.refused and self._opaque(analysis.text).observed is None:
+            return Refusal("42501", analysis.refused, hint="See docs/sql.md for what can be followed.")
+        for each in statements:
+            if each.plan.refused is not None:
+                why, rules = each.plan.refused
+                return Refusal("42501", why, rules)
+            if each.masked and "copy-out" in each.statement.classes and each.plan.copy_columns is None:
+                return Refusal("42501", "COPY of what may hold masked columns cannot be masked; use SELECT")
+        return None
+
+    def _opaque(self, text: bytes) -> Decision:
+        """What policy says of what nobody understands: no, unless it only observes."""
+        asked = Operation("postgres", frozenset({"opaque"}), text.decode("utf-8", "replace"))
+        said: Decision = self._worker.policy.decide(self._identity, self._target, asked, self._now())
+        return said
 
     def _make(
         self,
@@ -197,8 +212,8 @@ class Judge:
         for statement in analysis.statements:
             # what a DDL statement before it in the same text did is not in the catalogue
             uncertain = uncertain or any("ddl" in each.statement.classes for each in statements)
-            operation = operation_of(statement, reason)
-            decision = self._worker.policy.decide(self._identity, self._target, operation, self._now())
+            asked = operation(statement, reason)
+            decision = self._worker.policy.decide(self._identity, self._target, asked, self._now())
             plan = _plan(statement, masks, catalogue, settings, trusted, uncertain)
             kept = plan if record == masks else _plan(statement, record, catalogue, settings, trusted, uncertain)
             statements.append(Judged(statement, decision, plan, kept, () if plan.untouched else masks, masks))
@@ -214,24 +229,12 @@ class Judge:
             analysis,
             tuple(statements),
             decision,
-            None if self._observing else _refusal(analysis, statements, decision),
+            self._refusal(analysis, statements, decision),
             redacted,
             hide,
             catalogue.version,
             reason=reason,
         )
-
-
-def operation_of(statement: Statement, reason: str | None) -> Operation:
-    """The neutral form that policy judges."""
-    return Operation(
-        "postgres",
-        statement.classes,
-        statement.text.decode("utf-8", "replace"),
-        statement.objects,
-        statement.facts,
-        reason,
-    )
 
 
 def _plan(
@@ -255,20 +258,6 @@ def _own(analysis: Analysis) -> str | None:
     if effect is None or effect.name != "hoopd.reason" or effect.kind not in ("set", "reset", "show"):
         return None
     return effect.kind
-
-
-def _refusal(analysis: Analysis, statements: list[Judged], decision: Decision) -> Refusal | None:
-    if decision.verdict == "deny":
-        return Refusal("42501", decision.why or "no rule allows this", decision.rules, decision.hint)
-    if analysis.refused:
-        return Refusal("42501", analysis.refused, hint="See docs/sql.md for what can be followed.")
-    for each in statements:
-        if each.plan.refused is not None:
-            why, rules = each.plan.refused
-            return Refusal("42501", why, rules)
-        if each.masked and "copy-out" in each.statement.classes and each.plan.copy_columns is None:
-            return Refusal("42501", "COPY of what may hold masked columns cannot be masked; use SELECT")
-    return None
 
 
 def _position(analysis: Analysis) -> int | None:

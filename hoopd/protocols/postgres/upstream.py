@@ -20,6 +20,9 @@ from hoopd.protocols.postgres.startup import CANCEL_REQUEST, SSL_REQUEST
 #: before it is authenticated a server may send this much in one message; real ones send under 4 kB
 MESSAGE_MAX = 64 * 1024
 
+#: states in which it is our turn to speak: what the server sends meanwhile is looked at afterwards
+_OUR_TURN = frozenset({"sasl-offered", "sasl-challenged", "sasl-finished", "weak"})
+
 
 @frozen
 class BeginTls:
@@ -101,6 +104,7 @@ class TargetStartup:
         self._parameters: dict[bytes, bytes] = {}
         self._key: bytes | None = None
         self._notices: list[bytes] = []
+        self._late: list[bytes] = []
         self.first = ssl_request() if tls else startup_message(settings)
 
     def encrypted(self) -> bytes:
@@ -134,7 +138,7 @@ class TargetStartup:
 
     def receive(self, chunk: bytes) -> list[Event]:
         """
-        @return: events in order; answer the last before feeding more.
+        @return: at most one event. When it was answered, call again (with no bytes if none have come).
         @raise TargetError: the target refused us, or broke its protocol.
         """
         if self._state == "encryption":
@@ -144,6 +148,14 @@ class TargetStartup:
             if chunk[:1] == b"S":
                 raise TargetError("the target sent bytes before TLS began")
             raise TargetError("the target does not offer TLS, which its configuration demands")
+        if self._state in _OUR_TURN:
+            self._late.append(chunk)
+            if sum(map(len, self._late)) > MESSAGE_MAX:
+                raise TargetError("the target broke the protocol: bytes out of turn")
+            return []
+        if self._late:
+            self._late.append(chunk)
+            chunk, self._late = b"".join(self._late), []
         buffer = self._framer.take(chunk)
         at, size = 0, len(buffer)
         events: list[Event] = []
@@ -169,6 +181,8 @@ class TargetStartup:
                 return events
             if event is not None and not isinstance(event, str):
                 events.append(event)
+                self._late.append(buffer[at:])
+                return events
         self._framer.keep(buffer, at, needed)
         return events
 

@@ -1,0 +1,282 @@
+"""The catalogue of each (target, database) in a worker: read over a connection of our own, shared by its sessions.
+
+Read once, then when a session saw DDL, and when a cheap digest, asked for every C{catalogue_poll} seconds while
+sessions are open, has changed. Not the queries nor the snapshot itself (L{hoopd.sql.catalogue}).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from hoopd.errors import HoopdError, TargetError
+from hoopd.protocols.postgres import backend, frontend
+from hoopd.protocols.postgres.codec import HEADER_SIZE, INT32, Framer
+from hoopd.protocols.postgres.target import TargetConnection, connect, settings_for
+from hoopd.sql.catalogue import CHANGES, QUERIES, Catalogue
+from hoopd.values import Grant, Target
+
+Row = tuple["str | None", ...]
+
+#: the largest catalogue that is read: 64 MiB of rows is about half a million columns
+CATALOGUE_MAX = 64 * 1024 * 1024
+#: a poll that the target does not answer for so long means that the connection is dead
+ANSWER_TIMEOUT = 30.0
+
+
+class Querist:
+    """Asks simple queries on one connection, one after another."""
+
+    def __init__(self, reactor: Any, connection: TargetConnection) -> None:
+        self._reactor = reactor
+        self._connection = connection
+        self._framer = Framer()
+        self._waiting: deque[tuple[bytes, Deferred[list[Row]]]] = deque()
+        self._rows: list[Row] = []
+        self._size = 0
+        self._error: TargetError | None = None
+        self._timer: Any = None
+        self.lost = ""
+        connection.begin(self._received, self._lost)
+
+    def ask(self, sql: str) -> Deferred[list[Row]]:
+        """@return: Deferred of rows, values as text. @raise TargetError"""
+        answer: Deferred[list[Row]] = Deferred()
+        if self.lost:
+            answer.errback(Failure(TargetError(self.lost)))
+            return answer
+        self._waiting.append((frontend.query(sql.encode()), answer))
+        if len(self._waiting) == 1:
+            self._send()
+        return answer
+
+    def close(self) -> None:
+        self._connection.transport.write(frontend.TERMINATE_MESSAGE)
+        self._connection.transport.loseConnection()
+
+    def _send(self) -> None:
+        self._rows, self._error, self._size = [], None, 0
+        self._timer = self._reactor.callLater(ANSWER_TIMEOUT, self._connection.abort)
+        self._connection.transport.write(self._waiting[0][0])
+
+    def _received(self, data: bytes) -> None:
+        buffer = self._framer.take(data)
+        at, needed = 0, HEADER_SIZE
+        while len(buffer) - at >= HEADER_SIZE:
+            length = INT32.unpack_from(buffer, at + 1)[0]
+            end = at + 1 + length
+            if length < 4 or length > CATALOGUE_MAX:
+                self._connection.abort()
+                return
+            if end > len(buffer):
+                needed = 1 + length
+                break
+            self._message(buffer[at : at + 1], buffer[at + HEADER_SIZE : end])
+            at = end
+        self._framer.keep(buffer, at, needed)
+
+    def _message(self, kind: bytes, payload: bytes) -> None:
+        if kind == backend.DATA_ROW:
+            self._size += len(payload)
+            if self._size > CATALOGUE_MAX:
+                self._connection.abort()
+                return
+            values = backend.parse_data_row(payload)
+            self._rows.append(tuple(None if each is None else each.decode("utf-8", "replace") for each in values))
+        elif kind == backend.ERROR:
+            text = backend.parse_error(payload).get("M", b"").decode("utf-8", "replace")
+            self._error = TargetError(f"the catalogue cannot be read: {text}")
+        elif kind == backend.READY and self._waiting:
+            self._timer.cancel()
+            _, answer = self._waiting.popleft()
+            rows, error = self._rows, self._error
+            if self._waiting:
+                self._send()
+            if error is not None:
+                answer.errback(Failure(error))
+            else:
+                answer.callback(rows)
+
+    def _lost(self, why: str) -> None:
+        self.lost = why
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        waiting, self._waiting = self._waiting, deque()
+        for _, answer in waiting:
+            answer.errback(Failure(TargetError(why)))
+
+
+class SharedCatalogue:
+    """One database's catalogue and the sessions that use it.
+
+    @ivar current: the last snapshot, or None before the first.
+    """
+
+    log = Logger()
+
+    def __init__(self, worker: Any, target: Target, database: str, poll: float, empty: Callable[[], None]) -> None:
+        self.current: Catalogue | None = None
+        self._worker = worker
+        self._target = target
+        self._database = database
+        self._poll = poll
+        self._empty = empty
+        self._users: dict[Any, tuple[Callable[[], Deferred[Grant]], Callable[[Catalogue], None]]] = {}
+        self._querist: Querist | None = None
+        self._reading: list[Deferred[Catalogue]] = []
+        self._next: list[Deferred[Catalogue]] = []
+        self._busy = False
+        self._timer: Any = None
+        self._digest = ""
+
+    def join(
+        self, user: Any, grant: Callable[[], Deferred[Grant]], changed: Callable[[Catalogue], None]
+    ) -> Deferred[Catalogue]:
+        """A session begins to use it.
+
+        @param grant: asked for when a connection must be opened.
+        @param changed: called with each new snapshot.
+        @return: Deferred of the present snapshot; fails with what connecting or reading fails with
+        """
+        self._users[user] = (grant, changed)
+        if self.current is not None:
+            done: Deferred[Catalogue] = Deferred()
+            done.callback(self.current)
+            return done
+        return self.refresh()
+
+    def leave(self, user: Any) -> None:
+        """A session ended; with the last one the connection is closed."""
+        self._users.pop(user, None)
+        if self._users:
+            return
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._querist is not None:
+            self._querist.close()
+            self._querist = None
+        self._empty()
+
+    def refresh(self) -> Deferred[Catalogue]:
+        """Read it again. What is being read now may have begun before the caller's reason: so wait for the next."""
+        done: Deferred[Catalogue] = Deferred()
+        self._next.append(done)
+        if not self._busy:
+            self._begin()
+        return done
+
+    def _begin(self) -> None:
+        self._busy = True
+        self._reading, self._next = self._next, []
+        Deferred.fromCoroutine(self._read()).addCallbacks(self._done, self._failed)
+
+    async def _read(self) -> Catalogue:
+        querist = await self._connected()
+        rows: dict[str, list[Row]] = {}
+        self._digest = await self._digested(querist)
+        await querist.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            for number, (name, sql) in enumerate(QUERIES):
+                rows[name] = await querist.ask(sql)
+                if number == 0:
+                    # the first is asked under the role's own search_path; no object of the database steers the others
+                    await querist.ask("SET LOCAL search_path = pg_catalog")
+        finally:
+            if not querist.lost:
+                await querist.ask("ROLLBACK")
+        return Catalogue.from_rows(rows)
+
+    @staticmethod
+    async def _digested(querist: Querist) -> str:
+        rows = await querist.ask(CHANGES)
+        return str(rows[0][0]) if rows and rows[0] else ""
+
+    async def _connected(self) -> Querist:
+        if self._querist is not None and not self._querist.lost:
+            return self._querist
+        failure: BaseException = TargetError("no session is left to read the catalogue for")
+        for grant, _ in list(self._users.values()):
+            try:
+                settings = settings_for(self._target, self._database, "hoopd-catalogue", {"client_encoding": "UTF8"})
+                connection, _ = await connect(
+                    self._worker.reactor, self._worker.vault, await grant(), self._target, settings
+                )
+            except HoopdError as error:
+                failure = error
+                continue
+            self._querist = Querist(self._worker.reactor, connection)
+            if not self._users:
+                self._querist.close()
+            return self._querist
+        raise failure
+
+    def _done(self, catalogue: Catalogue) -> None:
+        changed = self.current is None or self.current.version != catalogue.version
+        if changed:
+            self.current = catalogue
+        present = self.current if self.current is not None else catalogue
+        waiting, self._reading = self._reading, []
+        self._finished()
+        for each in waiting:
+            each.callback(present)
+        if changed:
+            fields = {"target": self._target.name, "database": self._database, "objects": len(catalogue.relations)}
+            self._worker.event("catalogue.refreshed", {**fields, "why": ""})
+            for _, tell in list(self._users.values()):
+                tell(catalogue)
+
+    def _failed(self, failure: Failure) -> None:
+        fields = {"target": self._target.name, "database": self._database, "why": failure.getErrorMessage()}
+        self._worker.event("catalogue.failed", fields)
+        waiting, self._reading = self._reading, []
+        self._finished()
+        for each in waiting:
+            each.errback(failure)
+
+    def _finished(self) -> None:
+        self._busy = False
+        if self._next:
+            self._begin()
+        elif self._users and (self._timer is None or not self._timer.active()):
+            self._timer = self._worker.reactor.callLater(self._poll, self._look)
+
+    def _look(self) -> None:
+        if not self._busy:
+            self._busy = True
+            Deferred.fromCoroutine(self._changed()).addCallbacks(self._looked, self._failed)
+
+    async def _changed(self) -> bool:
+        return await self._digested(await self._connected()) != self._digest
+
+    def _looked(self, changed: bool) -> None:
+        if changed:
+            self._begin()
+        else:
+            self._finished()
+
+
+class Catalogues:
+    """All catalogues of a worker.
+
+    @param poll: seconds between looks for DDL that did not pass through us.
+    """
+
+    def __init__(self, worker: Any, poll: float) -> None:
+        self._worker = worker
+        self._poll = poll
+        self._shared: dict[tuple[Target, str], SharedCatalogue] = {}
+
+    def of(self, target: Target, database: str) -> SharedCatalogue:
+        """The one of C{database} at C{target}; a target whose configuration changed is another."""
+        key = (target, database)
+        if key not in self._shared:
+            self._shared[key] = SharedCatalogue(self._worker, target, database, self._poll, lambda: self._drop(key))
+        return self._shared[key]
+
+    def _drop(self, key: tuple[Target, str]) -> None:
+        self._shared.pop(key, None)

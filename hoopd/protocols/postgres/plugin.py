@@ -1,0 +1,85 @@
+"""PostgreSQL as a worker's protocol: the factory of clients' connections and what they share in one process."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from hoopd.config.schema import Limits
+from hoopd.flow.judge import Judgements
+from hoopd.interfaces import IProtocolPlugin
+from hoopd.protocols.postgres.adapter import ClientConnection
+from hoopd.protocols.postgres.catalogue_reader import Catalogues
+from hoopd.protocols.postgres.judgement import Judgement
+from hoopd.protocols.postgres.session import CoreLimits
+from hoopd.sql.pool import ParserPool
+
+
+class PostgresFactory(Factory):
+    """
+    @param worker: L{hoopd.interfaces.IWorker}
+    @ivar cache: judgements, shared by all sessions of this worker.
+    """
+
+    noisy = False
+
+    def __init__(self, worker: Any, limits: Limits) -> None:
+        self.worker = worker
+        self.cache: Judgements[Judgement] = Judgements()
+        self.catalogues = Catalogues(worker, limits.catalogue_poll)
+        self.pool = ParserPool(worker.reactor, limits)
+        self.random = os.urandom
+        self.limits = CoreLimits(
+            message=worker.config.max_message,
+            statement_inline=limits.statement_inline,
+            statement_max=limits.statement_max,
+            queue=limits.queue_bytes,
+            record_rows=worker.config.record_rows,
+            record_bytes=worker.config.record_bytes,
+        )
+        self._unknown: OrderedDict[ClientConnection, None] = OrderedDict()
+
+    def buildProtocol(self, addr: Any) -> ClientConnection:
+        return ClientConnection(self, addr)
+
+    def arrived(self, client: ClientConnection) -> None:
+        """A client without login. Where there are too many the oldest goes: an honest login takes no second."""
+        self._unknown[client] = None
+        if len(self._unknown) > self.worker.config.max_unauthenticated:
+            oldest, _ = self._unknown.popitem(last=False)
+            oldest.too_many()
+
+    def known(self, client: ClientConnection) -> None:
+        """It has logged in, or has ended."""
+        self._unknown.pop(client, None)
+
+    def left(self, client: ClientConnection) -> None:
+        """It is gone."""
+        self._unknown.pop(client, None)
+
+
+@implementer(IProtocolPlugin)
+class PostgresPlugin:
+    """L{IProtocolPlugin} of C{[listen.postgres]}."""
+
+    name = "postgres"
+
+    def __init__(self) -> None:
+        self._factories: list[PostgresFactory] = []
+
+    def factory(self, worker: Any) -> PostgresFactory:
+        """See L{IProtocolPlugin.factory}."""
+        made = PostgresFactory(worker, getattr(worker, "limits", None) or Limits())
+        self._factories.append(made)
+        return made
+
+    def stop(self) -> Deferred[Any]:
+        """End what the factories keep running. @return: Deferred of None"""
+        pools = [each.pool for each in self._factories]
+        self._factories = []
+        return gatherResults([maybeDeferred(pool.stop) for pool in pools])
