@@ -25,6 +25,7 @@ from hoopd.audit.leaves import Leaf, LedgerError, decode_leaf, encode_entry, enc
 from hoopd.audit.merkle import Tree
 from hoopd.audit.notes import Checkpoint, NoteError, Signer, parse_verifier
 from hoopd.audit.witnesses import Witness
+from hoopd.config.schema import AuditConfig
 from hoopd.errors import RecordError, Unavailable
 from hoopd.interfaces import ILedger
 
@@ -79,11 +80,9 @@ class Ledger:
     """
     @param directory: of the ledger; made with mode 0700 if it is missing.
     @param signing_seed: 32 bytes, the Ed25519 key of the checkpoints.
-    @param origin: name of the log (C2SP tlog-checkpoint).
-    @param places: directories and https URLs of witnesses.
+    @param config: origin, witnesses, and seconds between checkpoints (0: only when asked for).
     @param clock: IReactorTime.
     @param former: verifier keys that earlier checkpoints were signed with, where the signing key was replaced.
-    @param checkpoint_every: seconds between checkpoints when leaves came; 0: only when asked for.
     @param event: takes an event's name and fields.
     @param put: as in L{Witness}.
     @param system: functions of the C{os} module.
@@ -93,29 +92,27 @@ class Ledger:
         self,
         directory: str | os.PathLike[str],
         signing_seed: bytes,
-        origin: str,
-        places: Sequence[str] = (),
-        *,
+        config: AuditConfig,
         clock: Any,
+        *,
         former: Sequence[str] = (),
-        checkpoint_every: float = 10.0,
         event: Callable[[str, dict[str, Any]], None] = lambda name, fields: None,
         in_thread: InThread = deferToThread,
         put: Callable[[str, str], Any] | None = None,
         system: Any = os,
     ) -> None:
         self.directory = Path(directory)
-        self.origin = origin
-        self._signer = Signer(origin, signing_seed)
+        self.origin = config.origin
+        self._signer = Signer(config.origin, signing_seed)
         # not those that the log itself names: whoever rewrites it would name a key of his own
         self._verifiers = [self._signer.verifier, *map(parse_verifier, former)]
         self._clock = clock
-        self._every = checkpoint_every
+        self._every = config.checkpoint_every
         self._event = event
         self._in_thread = in_thread
         self._system = system
         extra: dict[str, Any] = {} if put is None else {"put": put}
-        self.witnesses = [Witness(place, clock, event, in_thread, system=system, **extra) for place in places]
+        self.witnesses = [Witness(place, clock, event, in_thread, system=system, **extra) for place in config.witness]
         self._tree = Tree()
         self._fd = -1
         self._notes_fd = -1
@@ -130,7 +127,7 @@ class Ledger:
         self._recovered: dict[str, Any] | None = None
 
     @property
-    def verifier(self) -> str:
+    def verifier_key(self) -> str:
         """The public key as a verifier key: what an auditor needs."""
         return str(self._signer.verifier)
 
@@ -155,7 +152,7 @@ class Ledger:
         await self._in_thread(self._open)
         self._sync = GroupedSync(self._fd, "the ledger", self._in_thread, self._system)
         if self._new_key:
-            await self.append("checkpoint-key", {"verifier": self.verifier})
+            await self.append("checkpoint-key", {"verifier": self.verifier_key})
         if self._recovered is not None:
             await self.append("started", {"recovered": self._recovered})
             self._event("audit.recovered", {"path": ENTRIES, "torn": self._recovered["bytes"], "why": "torn tail"})
@@ -200,7 +197,7 @@ class Ledger:
             self._tree.append(leaf)
             if b'"kind":"checkpoint-key"' in leaf:
                 read = decode_leaf(index, leaf)
-                if read.kind == "checkpoint-key" and read.fields.get("verifier") == self.verifier:
+                if read.kind == "checkpoint-key" and read.fields.get("verifier") == self.verifier_key:
                     self._new_key = False
         self._check_history(history, problem)
         self._check_witnesses()
@@ -274,7 +271,7 @@ class Ledger:
         def write() -> None:
             path = self.directory / VERIFIER
             temporary = path.with_suffix(".new")
-            temporary.write_text(self.verifier + "\n")
+            temporary.write_text(self.verifier_key + "\n")
             temporary.replace(path)
 
         await self._in_thread(write)

@@ -94,7 +94,7 @@ async def _put(url: str, note: str) -> None:
     response = await treq.put(
         url,
         note.encode(),
-        headers={"content-type": "text/plain; charset=utf-8", "if-none-match": "*"},
+        headers={b"content-type": b"text/plain; charset=utf-8", b"if-none-match": b"*"},
         timeout=30,
     )
     await treq.content(response)

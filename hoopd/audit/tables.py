@@ -1,0 +1,28 @@
+"""Tables of the record in the store: the index of sessions. The record itself is in files."""
+
+MIGRATIONS = (
+    (
+        "audit-1",
+        """
+        CREATE TABLE sessions (
+            id TEXT PRIMARY KEY,
+            identity TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            act TEXT,
+            target TEXT NOT NULL,
+            protocol TEXT NOT NULL,
+            peer TEXT NOT NULL,
+            started_at REAL NOT NULL,
+            ended_at REAL,
+            ended_why TEXT NOT NULL,
+            operations INTEGER NOT NULL,
+            denied INTEGER NOT NULL,
+            held INTEGER NOT NULL,
+            recording TEXT NOT NULL
+        );
+        CREATE INDEX sessions_by_time ON sessions (started_at);
+        CREATE INDEX sessions_by_identity ON sessions (identity, started_at);
+        CREATE INDEX sessions_by_target ON sessions (target, started_at)
+        """,
+    ),
+)
