@@ -43,6 +43,7 @@ class Document(amp.Argument):
         except KeyError:
             raise wire.WireError("a descriptor that never came") from None
         try:
+            proto.take(os.fstat(fd).st_size)
             return memfd.read(fd)
         finally:
             os.close(fd)

@@ -127,7 +127,9 @@ class WorkerConversation(Conversation):
     async def admit(self, proof: Proof, target: str, protocol: str) -> dict[str, Any]:
         admission = await self.services.sessions.admit(proof, target, protocol)
         if self.lost:
+            # the worker died while its client was proven: nobody will ever run this session
             os.close(admission.recording)
+            await self.services.sessions.ended(admission.session, admission.token, "the worker is gone", 0, 0, 0)
             raise Unavailable("the worker is gone")
         self.peers._runs(admission.session, self)
         return {"admission": evolve(admission, recording=-1), "recording": admission.recording}

@@ -28,6 +28,11 @@ DESCRIPTORS_MAX = 16
 QUESTIONS_MAX = 512
 
 
+#: bytes of large arguments of one peer's questions that are being answered: several of the largest honest ones (a
+#: statement and its parameters, 43 MiB), and a bound on what a worker in wrong hands can make the broker hold
+ARGUMENTS_MAX = 256 * 1024 * 1024
+
+
 class End(amp.AMP):
     """Subclasses answer with C{@Command.responder} methods, which may be coroutines.
 
@@ -40,6 +45,9 @@ class End(amp.AMP):
     def __init__(self) -> None:
         super().__init__()
         self.asked = 0
+        self.held = 0
+        #: bytes taken by the question being read, None while none is: answers to our own questions are not counted
+        self._taken: int | None = None
         self.lost = False
         self._quiet: list[Deferred[None]] = []
 
@@ -82,7 +90,22 @@ class End(amp.AMP):
             # its descriptors, if any, stay unclaimed and end the connection soon
             return _refusal(Unavailable("too many questions at once"))
         self.asked += 1
-        return super().dispatchCommand(box).addErrback(self._translated, box).addBoth(self._answered)
+        self._taken = 0
+        answer = super().dispatchCommand(box)  # reads the arguments, at once
+        taken, self._taken = self._taken, None
+        return answer.addErrback(self._translated, box).addBoth(self._answered, taken)
+
+    def take(self, size: int) -> None:
+        """A large argument of C{size} bytes is about to be read.
+
+        @raise Unavailable: this peer's questions hold too much already.
+        """
+        if self._taken is None:
+            return
+        if self.held + size > ARGUMENTS_MAX:
+            raise Unavailable("too much at once")
+        self.held += size
+        self._taken += size
 
     def _translated(self, failure: Failure, box: Any) -> Any:
         error = failure.value
@@ -99,8 +122,9 @@ class End(amp.AMP):
             return _refusal(Unavailable("the gateway met an error of its own; its log says more"))
         return Failure(amp.RemoteAmpError(Call.errors[Refused], text))
 
-    def _answered(self, result: Any) -> Any:
+    def _answered(self, result: Any, taken: int) -> Any:
         self.asked -= 1
+        self.held -= taken
         if not self.asked:
             waiting, self._quiet = self._quiet, []
             # after the answer itself has been written

@@ -21,6 +21,8 @@ _CAP_SETUID = 7
 _CLOSE_RANGE_CLOEXEC = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
+DESCRIPTORS_MAX = 65536
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -75,9 +77,11 @@ def harden() -> None:
     """No core dumps, no debugger of the same user, files for nobody else, as many descriptors as are allowed."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # a session takes three descriptors (client, target, recording), 1,000 sessions more than the usual 1,024
+    # a session takes three descriptors (client, target, recording), 1,000 sessions more than the usual 1,024; and
+    # not all that a container may allow (a thousand million), because some libraries count up to the limit
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     # after any change of user: that resets it
     _prctl(_PR_SET_DUMPABLE, 0)
 

@@ -115,6 +115,7 @@ class Supervisor(Service):
         self.family: Family
         self._before = before
         self._said_ready = False
+        self._told_systemd = False
         self._again = False
         self._output: int | None = None
 
@@ -231,8 +232,12 @@ class Supervisor(Service):
         return self.settings.config.processes.reload_drain or None
 
     def _ready(self, member: Member) -> None:
-        if member.role != "worker" or member.generation != self.generation:
+        if member.generation != self.generation or not (member.role == "worker" or not self.bound):
             return
+        if not self._told_systemd:
+            # when the first worker accepts: one listener whose workers cannot start must not end the others
+            self._told_systemd = True
+            notify("READY=1")
         for other in self.family.members:
             if other.role == "worker" and other.listener == member.listener and other.generation < self.generation:
                 self.family.drain(other, self._reload_limit)
@@ -243,7 +248,6 @@ class Supervisor(Service):
         }
         if not self._said_ready and present >= set(self.bound):
             self._said_ready = True
-            notify("READY=1")
             self.log.info("hoopd: ready: {where}", where=", ".join(self._where()))
 
     def _where(self) -> list[str]:

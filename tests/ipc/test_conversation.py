@@ -216,6 +216,34 @@ class Conversations(TestCase):
         for question in flood:
             question.addErrback(lambda failure: failure.trap(Unavailable))
 
+    async def test_large_arguments_of_one_worker_are_bounded(self) -> None:
+        self.patch(end_module, "ARGUMENTS_MAX", 1_000_000)
+        gate: Deferred[Any] = Deferred()
+        self.script.answers["request"] = lambda *a: gate
+        large = evolve(HELD, redacted="x" * 600_000)
+        first = self.approvals.request("s1", TOKEN, large)
+        await turn()
+        await self.assertFailure(self.approvals.request("s1", TOKEN, large), Unavailable)
+        gate.callback(APPROVAL)
+        assert await first == APPROVAL
+        self.script.answers["request"] = APPROVAL
+        assert await self.approvals.request("s1", TOKEN, large) == APPROVAL, "what was answered counts no more"
+
+    async def test_an_admission_whose_worker_died_meanwhile_is_ended(self) -> None:
+        slow: Deferred[Any] = Deferred()
+        self.script.answers["admit"] = slow
+        admit = self.sessions.admit(PROOF, "orders", "postgres")
+        await turn()
+        before = len(descriptors())
+        assert self.link._newest is not None
+        self.link._newest.transport.abortConnection()
+        await self.assertFailure(admit, Unavailable)
+        await turn()
+        slow.callback(admission(os.memfd_create("recording")))
+        await turn()
+        assert [call[0] for call in self.script.named("ended")] == ["s1"]
+        assert len(descriptors()) <= before - 2
+
     async def test_descriptors_nobody_asked_for_end_the_connection(self) -> None:
         await self.link.when_attached()
         before = descriptors()
