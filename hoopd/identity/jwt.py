@@ -107,6 +107,8 @@ def read(token: bytes) -> Unverified:
     algorithm, kid, type = header.get("alg"), header.get("kid", ""), header.get("typ", "JWT")
     if not isinstance(algorithm, str) or not isinstance(kid, str) or not isinstance(type, str):
         _fail("malformed token header")
+    if algorithm not in ALGORITHMS:
+        _fail(f"algorithm {algorithm[:32]!r} is not accepted")
     if type.lower() not in _TYPES:
         # a logout token, a DPoP proof or a security event is signed by the same provider and proves nobody
         _fail(f"token of type {type[:64]!r}")
@@ -145,7 +147,9 @@ def _public_key(entry: Mapping[str, Any]) -> PublicKey | None:
     try:
         key: Any
         if kty == "RSA":
-            key = RSAKey.import_key(material)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", JoseWarning)  # small ones are passed over below
+                key = RSAKey.import_key(material)
             if not MIN_RSA <= key.public_key.key_size <= MAX_RSA:
                 return None
         else:
