@@ -241,6 +241,13 @@ class Admissions:
         found = self.live.get(session) or self._orphans.get(session)
         return found.identity if found else None
 
+    def target_of(self, session: str) -> str:
+        """The target of a session that lives. @raise Denied: it does not"""
+        found = self.live.get(session) or self._orphans.get(session)
+        if found is None:
+            raise Denied("this session is not known to the broker")
+        return found.target
+
     def catalogue_grant(self, worker: str, session: str, token: Secret) -> Grant:
         """See L{hoopd.interfaces.ISessions.catalogue_grant}."""
         found = self.proven(worker, session, token)

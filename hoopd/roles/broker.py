@@ -87,6 +87,8 @@ class Broker:
         self._verifier = _Verifier()
         self._policy: Any = None
         self._started = False
+        self._state = Path(self.config.paths.state)
+        self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def event(self, name: str, fields: dict[str, Any]) -> None:
         self._json.event(name, fields)
@@ -97,8 +99,7 @@ class Broker:
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
-        state = Path(self.config.paths.state)
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = self._state
         reactor = self.clock
         self.store = SqliteStore(str(state / "store.sqlite"), reactor)
         await self.store.migrate(TABLES)
@@ -129,6 +130,7 @@ class Broker:
             self.config.approvals,
             policy_version=lambda: self._policy.version,
             identity_of=self._identity_of,
+            target_of=lambda session: self.admissions.target_of(session),
             new_id=lambda: new_id("A-", 6),
             event=self.event,
         )
