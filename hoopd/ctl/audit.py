@@ -1,0 +1,55 @@
+"""Proof that the record is whole, without asking the gateway that wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hoopd.ctl.connection import Gateway
+from hoopd.ctl.failures import UNVERIFIED, Failure
+from hoopd.ctl.printing import as_json, print_json
+
+
+@click.group("audit")
+def command() -> None:
+    """The record: verify it, and get its public key."""
+
+
+@command.command("verify")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--key", help="The log's verifier key (hoopctl audit key), kept since before; or a file with it.")
+@click.option(
+    "--witness",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="A witness directory: the history must contain every checkpoint in it.",
+)
+def verify(directory: Path, key: str | None, witness: Path | None) -> None:
+    """Check ledger and recordings of the state in DIRECTORY: nothing changed, nothing missing, nothing put in.
+
+    Works on a copy, on any machine, without the gateway. Ends with code 4 if anything is not as it was signed.
+    """
+    from hoopd.audit import verify as verifying
+
+    given = Path(key).read_text().strip() if key and Path(key).is_file() else key
+    report = verifying.verify(directory, given, witness)
+    click.echo(verifying.render(report))
+    if not report.ok:
+        raise Failure(
+            f"the record in {directory} does not verify",
+            [],
+            "keep it as it is, and compare it with a backup and with the witness",
+            UNVERIFIED,
+        )
+
+
+@command.command("key")
+@as_json
+@click.pass_obj
+def key(gateway: Gateway, json_: bool) -> None:
+    """Print the log's verifier key: keep it where the gateway's administrators cannot change it."""
+    found = gateway.call("audit.key")
+    if json_:
+        print_json(found)
+    else:
+        click.echo(found["verifier"])

@@ -1,0 +1,133 @@
+"""The record of sessions: which there were, and what was said in them."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from hoopd.ctl.connection import Gateway
+from hoopd.ctl.failures import UNVERIFIED, Failure
+from hoopd.ctl.printing import Moment, as_json, moment, pairs, print_json, span, table
+
+#: a pause in a replay is cut to this many seconds, unless --speed says otherwise: people wait minutes for approvals
+PAUSE_MAX = 2.0
+
+
+def _how_long(session: Mapping[str, Any]) -> str:
+    if session["ended_at"] is None:
+        return "running"
+    return span(session["ended_at"] - session["started_at"])
+
+
+_COLUMNS = (
+    ("SESSION", lambda one: one["id"]),
+    ("STARTED", lambda one: moment(one["started_at"])),
+    ("LASTED", _how_long),
+    ("IDENTITY", lambda one: one["identity"] + (f" for {one['act']}" if one["act"] else "")),
+    ("TARGET", lambda one: one["target"]),
+    ("OPERATIONS", lambda one: str(one["operations"])),
+    ("DENIED", lambda one: str(one["denied"])),
+    ("HELD", lambda one: str(one["held"])),
+)
+
+
+@click.group("sessions")
+def command() -> None:
+    """Sessions and their recordings."""
+
+
+@command.command("list")
+@click.option("--identity", help="Only this one's: user:priya.")
+@click.option("--target", help="Only on this target.")
+@click.option("--since", type=Moment(), help="Such as 2h (ago), 2026-11-21 or 2026-11-21T03:00 (UTC).")
+@click.option("--until", type=Moment(), help="Likewise.")
+@as_json
+@click.pass_obj
+def list_(
+    gateway: Gateway,
+    identity: str | None,
+    target: str | None,
+    since: float | None,
+    until: float | None,
+    json_: bool,
+) -> None:
+    """List sessions, newest first; auditors see everybody's, others their own."""
+    found = gateway.call("sessions.list", identity=identity, target=target, since=since, until=until)
+    if json_:
+        print_json(found)
+    else:
+        table(_COLUMNS, found, "there are no such sessions")
+
+
+@command.command("show")
+@click.argument("id")
+@as_json
+@click.pass_obj
+def show(gateway: Gateway, id: str, json_: bool) -> None:
+    """Show one session's facts."""
+    found = gateway.call("sessions.show", id=id)
+    if json_:
+        print_json(found)
+        return
+    ended = found["ended_at"]
+    pairs(
+        [
+            ("session", found["id"]),
+            ("identity", f"{found['identity']} ({found['kind']})"),
+            ("on behalf of", found["act"] or ""),
+            ("target", f"{found['target']} ({found['protocol']})"),
+            ("from", found["peer"]),
+            ("started", moment(found["started_at"])),
+            ("ended", f"{moment(ended)}: {found['ended_why']}" if ended else "it runs"),
+            ("operations", f"{found['operations']}, {found['denied']} refused, {found['held']} held"),
+            ("recording", found["recording"]),
+        ]
+    )
+
+
+@command.command("replay")
+@click.argument("id")
+@click.option("--speed", type=click.FloatRange(0.01, 1000), help="So many times as fast, with every pause whole.")
+@click.option("--at-once", is_flag=True, help="Without pauses; so it is when the output is no terminal.")
+@as_json
+@click.pass_obj
+def replay(gateway: Gateway, id: str, speed: float | None, at_once: bool, json_: bool) -> None:
+    """Show what was said in session ID, as it was said; --json prints a frame a line."""
+    from hoopd.audit import replay as replaying
+    from hoopd.audit.recording import FrameReader
+
+    reader = FrameReader()
+    frames: list[Any] = []
+    for piece in _pieces(gateway, id):
+        frames += reader.feed(piece)
+    if json_:
+        import json
+
+        for frame in frames:
+            click.echo(json.dumps(replaying.as_json(frame)))
+    else:
+        paused = not at_once and click.get_text_stream("stdout").isatty()
+        for delay, text in replaying.render(frames):
+            if paused and delay > 0:
+                time.sleep(delay / speed if speed else min(delay, PAUSE_MAX))
+            click.echo(text, nl=not text.endswith("\n"))
+    problem = reader.finish()
+    if problem is not None:
+        raise Failure(
+            "the recording ends in a part of a frame",
+            [str(problem), "the session runs and its worker is writing, or the worker was killed while it wrote"],
+            "hoopctl audit verify says whether what is sealed is whole",
+            UNVERIFIED,
+        )
+
+
+def _pieces(gateway: Gateway, id: str) -> Iterator[bytes]:
+    offset: int | None = 0
+    while offset is not None:
+        page = gateway.call("sessions.recording", id=id, offset=offset)
+        yield base64.b64decode(page["bytes"])
+        offset = page["next"]
