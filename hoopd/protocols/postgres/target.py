@@ -173,10 +173,10 @@ class TargetConnection(Protocol):
     def _failed(self, failure: Failure) -> None:
         self._fail(failure.value)
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException | None) -> None:
         if not self._ended and not self._started:
             self._ended = True
-            self.ready.errback(Failure(error))
+            self.ready.errback(Failure(error or TargetError("start-up failed")))
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
