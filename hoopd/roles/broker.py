@@ -116,7 +116,9 @@ class Broker:
             state / "ledger", await self.vault.internal("ledger-seed"), audit, reactor, event=self.event
         )
         await self.ledger.start()
-        self.recordings = Recordings(state / "recordings", self.ledger, audit, reactor, event=self.event)
+        self.recordings = Recordings(
+            state / "recordings", self.ledger, audit, reactor, event=self.event, tampered=self._reach_end
+        )
         self.index = SessionIndex(self.store)
         self.identities = Identities(self.store, self._verifier, self.config.identity, reactor, pepper)
         self.bootstrap = Bootstrap(

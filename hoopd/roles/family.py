@@ -20,7 +20,7 @@ from hoopd.errors import Unavailable
 from hoopd.ipc.end import unless_away
 from hoopd.ipc.transport import pair
 from hoopd.roles import commands as c
-from hoopd.roles import launch, sharing
+from hoopd.roles import launch, privileges, sharing
 from hoopd.roles.child import OUTLIVE, STOP_MAX
 from hoopd.roles.exits import Exit
 from hoopd.roles.listeners import Bound
@@ -137,9 +137,9 @@ class Family:
             return
         finally:
             theirs.close()
-        member = Member(
-            place.role, place.name, self.generation, pid, self.reactor.seconds(), place.listener, place=place
-        )
+        user = privileges.user_of(place.role, place.name, self._settings.config.processes.users) or ""
+        now = self.reactor.seconds()
+        member = Member(place.role, place.name, self.generation, pid, now, place.listener, user, place=place)
         place.member = member
         self.adopt(member, ours.detach())
         self._attach_new(member)

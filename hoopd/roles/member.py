@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,7 @@ class Place:
 class Member:
     """
     @ivar heard: when (reactor seconds) it last gave a sign of life; None before its first.
+    @ivar user: the system user it has become, empty where that is ours.
     @ivar retiring: of an earlier generation, or told to stop: not to be replaced, gets no new ends.
     """
 
@@ -101,6 +103,7 @@ class Member:
     pid: int
     started: float
     listener: str = ""
+    user: str = ""
     phase: str = "starting"
     heard: float | None = None
     retiring: bool = False
@@ -137,13 +140,14 @@ class Member:
         except ProcessLookupError:
             return
         except PermissionError:
+            if not self.user:
+                raise
             self._kill_as_its_user(number)
 
     def _kill_as_its_user(self, number: int) -> None:
         # Our user may not signal another's processes, but we may become its user for a moment (CAP_SETUID): one
         # capability less than CAP_KILL would be.
-        with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as status:
-            uid = next(int(line.split()[1]) for line in status if line.startswith("Uid:"))
+        uid = pwd.getpwnam(self.user).pw_uid
         ours = os.geteuid()
         os.seteuid(uid)
         try:

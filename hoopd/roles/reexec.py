@@ -36,6 +36,7 @@ class MemberState:
     pid: int
     control: int
     phase: str
+    user: str = ""
 
 
 @frozen

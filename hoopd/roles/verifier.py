@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from hoopd.identity.verifier import make_verifier
+from hoopd.identity.fetch import HttpsFetch
+from hoopd.identity.verifier import Verifier
 from hoopd.ipc.interfaces import IRole
 from hoopd.roles.context import ChildContext
 
@@ -14,7 +15,7 @@ from hoopd.roles.context import ChildContext
 class VerifierRole:
     def __init__(self, context: ChildContext) -> None:
         assert context.link is not None
-        context.link.offer_verifier(make_verifier(context.config.identity, context.reactor))
+        context.link.offer_verifier(Verifier(context.config.identity, HttpsFetch(context.reactor), context.reactor))
 
     def start(self) -> Deferred[None]:
         return succeed(None)
