@@ -26,6 +26,11 @@ SECRET_RELATIONS = frozenset(
     """.split()
 )
 
+#: of those, the ones that hold values of tables' columns
+SAMPLES = frozenset(
+    "pg_statistic pg_stats pg_stats_ext pg_stats_ext_exprs pg_statistic_ext_data pg_largeobject".split()
+)
+
 _WRITES = {"InsertStmt": "insert", "UpdateStmt": "update", "DeleteStmt": "delete", "MergeStmt": "merge"}
 
 #: statement to its classes; what has an entry in L{_SPECIAL} gets more looks
@@ -57,11 +62,11 @@ _CLASSES: dict[str, frozenset[str]] = {
         "session-privileged": "AlterSystemStmt",
         "write": "InsertStmt UpdateStmt DeleteStmt MergeStmt",
         "transaction": "TransactionStmt ConstraintsSetStmt",
-        "session": "DiscardStmt DeallocateStmt ClosePortalStmt",
+        "session": "DiscardStmt DeallocateStmt ClosePortalStmt UnlistenStmt",
         "cursor": "FetchStmt DeclareCursorStmt",
         "introspect": "VariableShowStmt",
         "lock": "LockStmt",
-        "listen": "ListenStmt UnlistenStmt",
+        "listen": "ListenStmt",
         "notify": "NotifyStmt",
         "call": "CallStmt",
         "do": "DoStmt",
@@ -240,12 +245,18 @@ class _Findings:
     def read(self, kind: str, node: Node) -> None:
         ctes: set[str] = set()
         relations: list[Node] = []
+        #: names behind a dot: attribute notation may call a function (manual, section 8.16.5)
+        fields: set[str] = set()
         for tag, body in walk({kind: node}):
             self.tags.add(tag)
             if tag == "CommonTableExpr":
                 ctes.add(body.get("ctename", ""))
             elif tag == "FuncCall":
-                self._function(names(body.get("funcname")))
+                self._call(body)
+            elif tag == "ColumnRef" and len(body.get("fields", ())) > 1:
+                fields |= set(names(body["fields"])[-1:])
+            elif tag == "A_Indirection":
+                fields |= set(names(body.get("indirection")))
             elif tag == "A_Expr":
                 self._operator(names(body.get("name")))
             elif tag in ("UpdateStmt", "DeleteStmt") and not body.get("whereClause"):
@@ -260,14 +271,17 @@ class _Findings:
                 relations.append(body)
         for each in relations:
             self._relation(each, ctes)
+        if self.catalogue is not None:
+            columns = {column.name for relation in self.relations.values() for column in relation.columns}
+            for name in fields & self.catalogue.functions - columns:
+                self._function((name,))
 
     def _relation(self, body: Node, ctes: set[str]) -> None:
         schema, name = body.get("schemaname", ""), body["relname"]
         if not schema and name in ctes:
             # it may still mean a table where the CTE is out of scope: look there as well, conservatively
-            found = self._find(schema, name)
-            if found is not None:
-                self._add(found)
+            if self._find(schema, name) is not None or name in SECRET_RELATIONS:
+                self.named(schema, name)
             return
         if body.get("relpersistence") == "t":
             self.effect = Effect("temporary")
@@ -275,17 +289,19 @@ class _Findings:
 
     def named(self, schema: str, name: str) -> None:
         """A relation's name as written stands in the statement."""
+        # PostgreSQL looks into pg_catalog first, whatever a user's own table is called
+        implied = not schema and name.startswith("pg_")
+        if schema in ("pg_catalog", "information_schema") or implied:
+            self.objects.add(f"{schema or 'pg_catalog'}.{name}")
+            self.system = True
+            self.secret = self.secret or name in SECRET_RELATIONS
+        if schema.startswith("pg_toast"):
+            self.secret = True
         found = self._find(schema, name)
         if found is not None:
             self._add(found)
             return
-        if schema in ("pg_catalog", "information_schema") or (
-            not schema and (name.startswith("pg_") or name in SECRET_RELATIONS)
-        ):
-            self.objects.add(f"{schema or 'pg_catalog'}.{name}")
-            self.system = True
-            if name in SECRET_RELATIONS or (name.startswith("pg_toast")):
-                self.secret = True
+        if self.system and (schema in ("pg_catalog", "information_schema") or implied):
             return
         self.user_relation = True
         self.objects.add(f"{schema or 'public'}.{name}")
@@ -305,14 +321,24 @@ class _Findings:
         self.relations[relation.oid] = relation
         self.objects.add(f"{relation.schema}.{relation.name}")
 
+    def _call(self, body: Node) -> None:
+        name = names(body.get("funcname"))
+        if name in (("set_config",), ("pg_catalog", "set_config")):
+            # drivers set harmless ones so (asyncpg: jit); the name must stand there as a constant
+            tag, setting = only((body.get("args") or [{}])[0])
+            wanted = setting.get("sval", {}).get("sval", "").lower() if tag == "A_Const" else ""
+            if wanted in session_settings.HARMLESS and wanted not in session_settings.FIXED:
+                self.classes.add("session")
+                return
+        self._function(name)
+
     def _function(self, name: tuple[str, ...]) -> None:
         if not name:
             return
         schema, base = ("", name[-1]) if len(name) == 1 else (name[-2], name[-1])
-        own = schema in ("", "pg_catalog")
-        shadowed = not schema and self.catalogue is not None and base in self.catalogue.functions
-        if own and not shadowed and base in functions.HARMLESS:
+        if functions.harmless(name, self.catalogue.functions if self.catalogue is not None else ()):
             return
+        own = schema in ("", "pg_catalog")
         self.functions.add(".".join(name))
         if own and base == "set_config":
             self.classes.add("session-privileged")

@@ -14,6 +14,12 @@ from attrs import Factory, field, frozen
 #: oids below are made by initdb: the server's own
 FIRST_USER_OID = 16384
 
+#: whether an object belongs to an extension: those are installed by administrators, and many define an = of their own
+_EXTENSION = (
+    "EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.{}'::pg_catalog.regclass"
+    " AND e.objid = {} AND e.deptype = 'e')"
+)
+
 QUERIES: tuple[tuple[str, str], ...] = (
     (
         "session",
@@ -28,7 +34,7 @@ QUERIES: tuple[tuple[str, str], ...] = (
     ),
     (
         "columns",
-        "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.attisdropped FROM pg_catalog.pg_attribute a"
+        "SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.attisdropped, a.attgenerated <> '' FROM pg_catalog.pg_attribute a"
         " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
         " WHERE a.attnum > 0 AND c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
     ),
@@ -42,17 +48,24 @@ QUERIES: tuple[tuple[str, str], ...] = (
     ),
     (
         "view_functions",
+        # immutable functions of extensions compute; the others may read (pg_stat_statements, dblink, tablefunc)
         "SELECT DISTINCT w.ev_class FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d"
         " ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
         " AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid >= 16384"
-        " WHERE w.ev_class >= 16384",
+        " JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"
+        " WHERE w.ev_class >= 16384 AND NOT (p.provolatile = 'i' AND " + _EXTENSION.format("pg_proc", "p.oid") + ")",
     ),
     (
         "functions",
         "SELECT n.nspname, p.proname FROM pg_catalog.pg_proc p"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid >= 16384",
+        " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid >= 16384 AND NOT "
+        + _EXTENSION.format("pg_proc", "p.oid"),
     ),
-    ("operators", "SELECT DISTINCT oprname FROM pg_catalog.pg_operator WHERE oid >= 16384"),
+    (
+        "operators",
+        "SELECT DISTINCT o.oprname FROM pg_catalog.pg_operator o WHERE o.oid >= 16384 AND NOT "
+        + _EXTENSION.format("pg_operator", "o.oid"),
+    ),
 )
 
 #: one value that changes with any DDL on what L{QUERIES} read; cheap enough for every few seconds
@@ -74,12 +87,17 @@ CHANGES = (
 
 Row = Sequence[str | None]
 
+#: true as PostgreSQL and as Python write it
+_TRUE = ("t", "true", "True")
+
 
 @frozen
 class Column:
     number: int
     name: str
     type_oid: int
+    #: computed from other columns of its table
+    generated: bool = False
 
 
 @frozen
@@ -115,6 +133,7 @@ class Catalogue:
     readers: Mapping[int, frozenset[int]] = field(factory=dict, repr=False)
     #: views that call functions of the users
     opaque_views: frozenset[int] = frozenset()
+    #: names of functions and operators that are neither the server's nor an extension's
     functions: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
     version: str = ""
@@ -144,9 +163,10 @@ class Catalogue:
                 digest.update(f"{name}:{row}\n".encode())
         path, role, version, _encoding = rows["session"][0]
         columns: dict[int, list[Column]] = {}
-        for oid, number, label, type_oid, dropped in rows["columns"]:
-            if dropped not in ("t", "true", "True"):
-                columns.setdefault(_int(oid), []).append(Column(_int(number), label or "", _int(type_oid)))
+        for oid, number, label, type_oid, dropped, generated in rows["columns"]:
+            if dropped not in _TRUE:
+                column = Column(_int(number), label or "", _int(type_oid), generated in _TRUE)
+                columns.setdefault(_int(oid), []).append(column)
         relations = {}
         for oid, schema, label, kind in rows["relations"]:
             own = tuple(sorted(columns.get(_int(oid), ()), key=lambda column: column.number))

@@ -21,7 +21,7 @@ def catalogue(**changes: list) -> Catalogue:
         "session": [("public", "app", "150018", "UTF8")],
         "relations": [(str(OID[name]), "public", name, kind) for name, kind in TABLES],
         "columns": [
-            (str(OID[name]), str(number), column.split(":")[0], column.split(":")[1], "f")
+            (str(OID[name]), str(number), column.split(":")[0], column.split(":")[1], "f", "f")
             for (name, _), columns in TABLES.items()
             for number, column in enumerate(columns, 1)
         ],
