@@ -25,6 +25,8 @@ from hoopd.values import Identity, Peer, Proof
 
 #: one page of a recording: base64 of it stays well under what one answer may hold
 PAGE = 1 << 20
+#: seconds that signing in by password lasts, unless asked otherwise: a working day
+LOGIN = 12 * 3600.0
 
 Arguments = Mapping[str, Any]
 
@@ -62,6 +64,8 @@ class Administration:
         check_arguments(verb, arguments)
         if verb == "bootstrap":
             return await self._bootstrap(token, arguments)
+        if verb == "login":
+            return await self._login(arguments)
         # Control vouches for nothing but that the caller is on this machine or came over its TLS.
         caller: Identity = await self.identities.authenticate(Proof("", token, Peer("127.0.0.1", 0, True)))
         needed = VERBS[verb].duties
@@ -88,6 +92,21 @@ class Administration:
         entry, secret = await self.bootstrap.consume(token, arguments["name"])
         await self.ledger.append(
             "administration", {"verb": "bootstrap", "by": entry.identity, "subject": entry.identity, "detail": {}}
+        )
+        return {"token": secret.reveal().decode(), "entry": plain(entry)}
+
+    async def _login(self, a: Arguments) -> Any:
+        proof = Proof(a["name"], Secret(a["password"]), Peer("127.0.0.1", 0, True))
+        caller: Identity = await self.identities.authenticate(proof)
+        life = a.get("lifetime") or LOGIN
+        entry, secret = await self.identities.issue(caller, caller.name, life, None, None, "signed in")
+        self.event(
+            "token.issued",
+            {"token": entry.id, "identity": entry.identity, "by": caller.name, "expires": entry.expires_at},
+        )
+        detail = {"token": entry.id}
+        await self.ledger.append(
+            "administration", {"verb": "login", "by": caller.name, "subject": caller.name, "detail": detail}
         )
         return {"token": secret.reveal().decode(), "entry": plain(entry)}
 

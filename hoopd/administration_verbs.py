@@ -14,12 +14,14 @@ class Verb:
     @ivar duties: any of them is enough; empty is every proven identity.
     @ivar arguments: name to type, C{?} where it may be absent: C{str}, C{float}, C{int}, C{list} (of str).
     @ivar acts: it changes something: recorded in the ledger.
+    @ivar proves: its arguments are the proof of identity: it takes no token.
     """
 
     duties: tuple[str, ...]
     arguments: Mapping[str, str]
     meaning: str
     acts: bool = False
+    proves: bool = False
 
 
 _ADMIN = ("administrator",)
@@ -28,6 +30,9 @@ _LOOK = ("administrator", "auditor")
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "bootstrap": Verb((), {"name": "str"}, "become the first administrator, by the one-time token", True),
+        "login": Verb(
+            (), {"name": "str", "password": "str", "lifetime": "float?"}, "a token for a person's password", True, True
+        ),
         "whoami": Verb((), {}, "the identity that a token proves"),
         "status": Verb((), {}, "version, policy, live sessions, pending approvals"),
         "identities.add": Verb(_ADMIN, {"name": "str", "groups": "list?", "duties": "list?"}, "a local identity", True),
