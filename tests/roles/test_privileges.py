@@ -31,6 +31,17 @@ print(json.dumps({{
 """
 
 
+#: an ordinary user with CAP_SETUID and CAP_SETGID, as systemd's AmbientCapabilities make one: by PR_SET_KEEPCAPS
+AS_IN_PRODUCTION = (
+    "privileges._prctl(8, 1); privileges.become('nobody'); "
+    "header = (privileges.ctypes.c_uint32 * 2)(privileges._CAPABILITY_VERSION_3, 0); "
+    "some = (privileges.ctypes.c_uint32 * 6)(0xC0, 0xC0, 0xC0, 0, 0, 0); "
+    "assert privileges._libc.capset(header, some) == 0; "
+    "privileges._prctl(47, 2, 6); privileges._prctl(47, 2, 7); "
+    "assert privileges.may_change_user()"
+)
+
+
 def report(before: str = "") -> dict[str, object]:
     import json
 
@@ -74,16 +85,7 @@ def test_capabilities_kept_over_a_change_between_ordinary_users_are_dropped() ->
         found = report()
         assert found["caps"] == [0, 0, 0, 0]
         return
-    # PR_SET_KEEPCAPS, to be an ordinary user with CAP_SETUID and CAP_SETGID, as systemd's AmbientCapabilities make one
-    keep = "privileges._prctl(8, 1); privileges.become('nobody')"
-    raised = (
-        "header = (privileges.ctypes.c_uint32 * 2)(privileges._CAPABILITY_VERSION_3, 0); "
-        "some = (privileges.ctypes.c_uint32 * 6)(0xC0, 0xC0, 0xC0, 0, 0, 0); "
-        "assert privileges._libc.capset(header, some) == 0; "
-        "privileges._prctl(47, 2, 7); "
-        "assert privileges.may_change_user()"
-    )
-    found = report(f"{keep}; {raised}")
+    found = report(AS_IN_PRODUCTION)
     assert found["caps"] == [0, 0, 0, 0]
 
 
@@ -98,3 +100,50 @@ def test_capabilities_kept_over_a_change_between_ordinary_users_are_dropped() ->
 def test_users_by_role_or_by_protocol(role: str, name: str, expected: str | None) -> None:
     users = {"worker": "hoopd-worker", "worker/postgres": "hoopd-postgres"}
     assert user_of(role, name, users) == expected
+
+
+KILL = """
+import os, sys, time
+from hoopd.roles import privileges
+from hoopd.roles.member import Member
+{before}
+child = os.fork()
+if not child:
+    if {change}:
+        privileges.become("daemon")
+    privileges.drop_capabilities()
+    privileges.harden()
+    os.write({ready}, b"x")
+    time.sleep(60)
+    os._exit(0)
+os.read({there}, 1)
+member = Member("worker", "worker/x/1", 1, child, 0.0, "x", "daemon" if {change} else "")
+if {change}:
+    try:
+        os.kill(child, 9)
+    except PermissionError:
+        print("not as itself")
+member.kill()
+print(os.waitpid(child, 0)[1], os.geteuid() == os.getuid())
+"""
+
+
+def test_the_supervisor_ends_children_that_became_another_user() -> None:
+    there, ready = os.pipe()
+    root = os.geteuid() == 0  # an ordinary user's children stay its own
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            KILL.format(before=AS_IN_PRODUCTION if root else "", change=root, ready=ready, there=there),
+        ],
+        pass_fds=(there, ready),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    os.close(there)
+    os.close(ready)
+    expected = "not as itself\n9 True\n" if root else "9 True\n"
+    assert done.stdout == expected, done.stderr
