@@ -21,11 +21,9 @@ from hoopd.errors import AuthenticationFailed, ConfigError, Denied, RecordError,
 from hoopd.interfaces import IAdministration
 from hoopd.secret import Secret
 
-#: the largest argument is a secret of 64 KiB, in JSON
-MAX_BODY = 256 * 1024
-#: hoopctl asks and leaves; people and scripts together need a few
-MAX_CONNECTIONS = 64
-#: seconds for a request to arrive
+#: the largest argument is a statement to explain (limits.statement_max: 1 MiB), some of it escaped in JSON
+MAX_BODY = 2 * 1024 * 1024
+#: seconds without a byte of a request
 TIMEOUT = 20
 
 _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -65,15 +63,17 @@ class _Verb(Resource):
         if self._name not in VERBS:
             return _answer(request, http.NOT_FOUND, {"error": "unknown", "why": f"no verb is called {self._name!r}"})
         kind, _, token = (request.getHeader("authorization") or "").partition(" ")
-        if kind.lower() != "bearer" or not token:
+        if VERBS[self._name].proves:
+            token = ""
+        elif kind.lower() != "bearer" or not token:
             return _answer(request, http.UNAUTHORIZED, {"error": "authentication", "why": "no token was given"})
         try:
-            body = request.content.read(MAX_BODY + 1) if request.content is not None else b""
+            body = request.content.read() if request.content is not None else b""
             arguments = json.loads(body or b"{}")
         except (ValueError, RecursionError):
             return _answer(request, http.BAD_REQUEST, {"error": "arguments", "why": "the body is not JSON"})
-        if len(body) > MAX_BODY or not isinstance(arguments, dict):
-            return _answer(request, http.BAD_REQUEST, {"error": "arguments", "why": "the body is no small JSON object"})
+        if not isinstance(arguments, dict):
+            return _answer(request, http.BAD_REQUEST, {"error": "arguments", "why": "the body is no JSON object"})
         gone = request.notifyFinish()
         asked: Deferred[Any] = self._verbs._administration.call(Secret(token), self._name, arguments)
         asked.addCallbacks(
@@ -117,29 +117,32 @@ def _send(request: Request, status: int, fields: Any) -> None:
     request.finish()
 
 
-class ControlSite(Site):
-    """At most L{MAX_CONNECTIONS} at once, L{TIMEOUT} seconds for a request, nothing logged by request."""
+class BoundedRequest(Request):
+    """A request whose body ends at L{MAX_BODY}; Twisted's own would fill the disk."""
 
-    def __init__(self, administration: IAdministration) -> None:
+    _size = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= MAX_BODY:
+            super().handleContentChunk(data)
+        elif self._size - len(data) <= MAX_BODY:
+            transport: Any = self.channel.transport
+            transport.write(b"HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.channel.loseConnection()
+
+    def gotLength(self, length: int | None) -> None:
+        # a small one is kept in memory; what is announced too large is not made room for
+        super().gotLength(min(length or 0, MAX_BODY))
+
+
+class ControlSite(Site):
+    """L{TIMEOUT} seconds for a request that stalls, nothing logged by request; see L{hoopd.control.limits} for the rest."""
+
+    def __init__(self, administration: IAdministration, reactor: Any = None) -> None:
         root = Resource()
         root.putChild(b"v1", Verbs(administration))
-        super().__init__(root, timeout=TIMEOUT)
-        self._open = 0
+        super().__init__(root, requestFactory=BoundedRequest, timeout=TIMEOUT, reactor=reactor)
 
     def log(self, request: Any) -> None:
         """No access log: the broker's events say who did what."""
-
-    def buildProtocol(self, addr: Any) -> Any:
-        if self._open >= MAX_CONNECTIONS:
-            return None
-        protocol = super().buildProtocol(addr)
-        if protocol is not None:
-            self._open += 1
-            lost = protocol.connectionLost
-
-            def closed(reason: Any) -> None:
-                self._open -= 1
-                lost(reason)
-
-            protocol.connectionLost = closed
-        return protocol
