@@ -1,30 +1,54 @@
-"""Binds an approval to one operation: HMAC-SHA-256 (RFC 2104) over everything that makes it that one.
+"""What an approval is bound to: a keyed digest of the exact operation; pure.
 
-Each part is preceded by its length, so that no two different operations have the same bytes. The key stays with the
-broker: the digest in store and ledger tells nothing about the statement to whoever guesses.
+HMAC-SHA-256 (RFC 2104) over length-prefixed parts, so that no two operations have one encoding. Keyed, because what
+is digested may be short and secret: without the broker's key nobody finds a password by trying.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 
-from hoopd.values import HeldOperation
+from hoopd.values import HeldOperation, HoldTerms
+
+_CONTEXT = b"hoopd approval 1"
+_LENGTH = struct.Struct(">Q")
 
 
-def digest(key: bytes, identity: str, act: str | None, target: str, held: HeldOperation) -> str:
-    """@return: 64 hexadecimal digits"""
-    state = hmac.new(key, b"hoopd held operation 1\0", hashlib.sha256)
-    parts = (
+def operation_digest(key: bytes, identity: str, act: str | None, target: str, held: HeldOperation) -> str:
+    """
+    @param key: the broker's, at least 32 bytes.
+    @param identity: name of the requester; C{act} on whose behalf.
+    @return: 64 hexadecimal digits.
+    @raise ValueError: the key is too short.
+    """
+    if len(key) < 32:
+        raise ValueError("the key of approval digests has at least 32 bytes")
+    mac = hmac.new(key, digestmod=hashlib.sha256)
+    parts = [
+        _CONTEXT,
         identity.encode(),
-        b"" if act is None else b"\1" + act.encode(),
+        b"" if act is None else b"act " + act.encode(),
         target.encode(),
         held.protocol.encode(),
         held.context.encode(),
         held.statement,
         held.parameters,
-    )
+        # who must agree: when the rules change, what was approved under the old ones is not joined
+        *(_terms(terms) for terms in sorted(held.holds, key=lambda terms: terms.rule)),
+    ]
     for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.hexdigest()
+        mac.update(_LENGTH.pack(len(part)))
+        mac.update(part)
+    return mac.hexdigest()
+
+
+def _terms(terms: HoldTerms) -> bytes:
+    words = (terms.rule, str(terms.quorum), *sorted(terms.by))
+    return b"".join(_LENGTH.pack(len(word.encode())) + word.encode() for word in words)
+
+
+def same(one: str, other: str) -> bool:
+    """Compare two digests in constant time."""
+    return hmac.compare_digest(one, other)

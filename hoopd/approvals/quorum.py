@@ -1,58 +1,79 @@
-"""Who may decide, and when enough have: pure.
+"""Who may decide on a held operation, and what the votes add up to; pure.
 
-Each L{HoldTerms} needs its own quorum of distinct people; one person's word counts once in each whose C{by} names them.
-One entitled person's no denies. Requesters, the people they act for, and agents never decide.
+Every rule that holds an operation has its own terms, and all of them must be met. A person counts once for each term
+that names them. One entitled person's no is enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from typing import Literal
+import unicodedata
+from collections.abc import Iterable
 
-from hoopd.errors import Denied
+from hoopd.approvals.states import Happening
 from hoopd.values import Approval, HoldTerms, Identity, Vote
 
 
-def entitled(terms: HoldTerms, name: str, groups: frozenset[str]) -> bool:
-    """Whether C{terms.by} names this person or one of their groups."""
-    for pattern in terms.by:
-        if pattern.startswith("group:"):
-            if any(fnmatchcase(group, pattern[6:]) for group in groups):
-                return True
-        elif fnmatchcase(name, pattern):
-            return True
-    return False
+def _same(one: str, other: str | None) -> bool:
+    """Whether two names may be one person's: names that look alike must not approve each other."""
+    if other is None:
+        return False
+    return _plain(one) == _plain(other)
 
 
-def check_voter(approval: Approval, voter: Identity) -> None:
-    """@raise Denied: why this identity cannot decide on this request"""
-    if voter.kind != "human" or voter.act is not None:
-        raise Denied("agents do not approve, and nobody through one", hint="ask a person")
-    if voter.name == approval.requester:
-        raise Denied("nobody approves what they asked for themselves", hint=whom_to_ask(approval))
-    if voter.name == approval.act:
-        raise Denied("nobody approves what was asked for on their behalf", hint=whom_to_ask(approval))
-    if "approver" not in voter.duties:
-        raise Denied(f"{voter.name} does not have the duty approver", hint="ask an administrator")
-    if not any(entitled(terms, voter.name, voter.groups) for terms in approval.holds):
-        raise Denied(f"{voter.name} is in none of the groups that decide this", hint=whom_to_ask(approval))
-    if any(vote.identity == voter.name for vote in approval.votes):
-        raise Denied(f"{voter.name} has decided already")
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
-def whom_to_ask(approval: Approval) -> str:
-    people = dict.fromkeys(pattern for terms in approval.holds for pattern in terms.by)
-    return f"ask {' or '.join(people)}"
+def entitled(terms: HoldTerms, name: str, groups: Iterable[str]) -> bool:
+    """Whether C{terms} name this identity, or one of its groups; terms that name nobody mean any approver."""
+    if not terms.by:
+        return True
+    return name in terms.by or any(f"group:{group}" in terms.by for group in groups)
 
 
-def outcome(holds: Sequence[HoldTerms], votes: Sequence[Vote]) -> Literal["approve", "deny", ""]:
-    """What C{votes} amount to: C{""} while more are needed."""
+def refusal(approval: Approval, identity: Identity) -> str:
+    """Why C{identity} may not decide on C{approval}, as a sentence, or nothing if it may."""
+    name = identity.name
+    if identity.kind != "human":
+        return "an agent decides nothing: approval is a person's word"
+    if _same(name, approval.requester):
+        return "nobody decides on their own request"
+    if _same(name, approval.act):
+        return f"{approval.requester} asked on behalf of {approval.act}, who cannot decide on it"
+    if _same(approval.requester, identity.act) or (approval.act and _same(approval.act, identity.act)):
+        return f"{name} acts on behalf of the requester"
+    if "approver" not in identity.duties:
+        return f"{name} does not have the duty approver"
+    if not any(entitled(terms, name, identity.groups) for terms in approval.holds):
+        wanted = ", ".join(dict.fromkeys(each for terms in approval.holds for each in terms.by))
+        return f"{name} is not among those who may decide: {wanted}"
+    if any(_same(vote.identity, name) for vote in approval.votes):
+        return f"{name} has voted already"
+    return ""
+
+
+def met(terms: HoldTerms, votes: Iterable[Vote]) -> int:
+    """How many distinct people entitled under C{terms} said yes."""
+    return len(
+        {_plain(vote.identity) for vote in votes if vote.approve and entitled(terms, vote.identity, vote.groups)}
+    )
+
+
+def missing(approval: Approval) -> dict[str, int]:
+    """How many more people each rule needs; rules that are satisfied are left out."""
+    lacking = {terms.rule: max(1, terms.quorum) - met(terms, approval.votes) for terms in approval.holds}
+    return {rule: count for rule, count in lacking.items() if count > 0}
+
+
+def result(holds: tuple[HoldTerms, ...], votes: tuple[Vote, ...]) -> Happening:
+    """What a vote leads to, given all of them: C{"deny"}, C{"approve"}, or only C{"vote"}.
+
+    Votes of people whom no term names do not count, in either direction.
+    """
     for vote in votes:
         if not vote.approve and any(entitled(terms, vote.identity, vote.groups) for terms in holds):
             return "deny"
-    for terms in holds:
-        people = {vote.identity for vote in votes if vote.approve and entitled(terms, vote.identity, vote.groups)}
-        if len(people) < terms.quorum:
-            return ""
-    return "approve" if holds else ""
+    # without terms there is nothing that could be met: what holds without saying how is never approved
+    if holds and all(met(terms, votes) >= max(1, terms.quorum) for terms in holds):
+        return "approve"
+    return "vote"

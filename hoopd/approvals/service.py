@@ -1,48 +1,49 @@
-"""Held operations: asked for, decided, claimed, settled; implements L{IApprovals} in the broker.
+"""Held operations and their approval: L{IApprovals} over the store and the ledger; broker only.
 
-The store is the truth: every transition is one transaction that looks at the state it found, so that of any number of
-racing events one wins and the others are told. What a transition says to the ledger is written in the same transaction
-and carried over afterwards, at the latest by the next broker. Nothing of the statement is stored but its redacted text.
+Each transition is one transaction that reads, checks and writes, so that of two who race one wins and the other is
+told. What is on disk when a Deferred fires stays true over a crash. Not here: the table of states
+(L{hoopd.approvals.states}), who may decide (L{hoopd.approvals.quorum}), session tokens (L{hoopd.flow.admission}).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from attrs import evolve
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from hoopd.approvals import quorum
-from hoopd.approvals.digest import digest
-from hoopd.approvals.states import FINAL, IllegalTransition, after
+from hoopd.approvals import quorum, rows, states
+from hoopd.approvals.digest import operation_digest, same
+from hoopd.approvals.rows import Change, Row
+from hoopd.approvals.transitions import TRIES, Refused, Transitions
 from hoopd.config.schema import ApprovalsConfig
-from hoopd.errors import Denied, HoopdError
+from hoopd.errors import Denied, RecordError
 from hoopd.interfaces import IApprovals
-from hoopd.ipc import wire
 from hoopd.secret import Secret
 from hoopd.values import Approval, HeldOperation, Identity, Vote
 
-#: a reason is a sentence, not a document
-REASON_MAX = 2000
+#: more than one person looks through; who wants them all narrows the search
+FOUND_MAX = 1000
+#: characters of a reason or an outcome: a paragraph or two
+TEXT_MAX = 4000
 
 
 @implementer(IApprovals)
 class Approvals:
     """
-    @param digest_key: 32 secret bytes of this installation.
-    @param clock: IReactorTime; its seconds are the epoch's.
-    @param policy_version: callable giving the version in force.
-    @param identity_of: callable from session id to L{Identity}, or None when it does not live.
-    @param target_of: callable from session id to the target's name.
-    @param new_id: callable giving a fresh, sayable id.
+    @param store: L{hoopd.interfaces.IStore} with the tables of this package and of L{hoopd.audit.tables}, whose index
+        of sessions says which target a session is for.
+    @param digest_key: at least 32 bytes, the same for the life of the installation.
+    @param ledger: L{hoopd.interfaces.ILedger}.
+    @param clock: IReactorTime; its seconds are seconds since the epoch.
+    @param policy_version: gives the version of the policy in force.
+    @param identity_of: gives the L{Identity} of a live session, or None.
+    @param new_id: gives a fresh short id, such as C{A-7KQ2M9}.
     @param event: takes an event's name and fields.
+    @param still: whether the person behind a vote could cast it today: bool or Deferred of bool; asked at the claim.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -51,450 +52,321 @@ class Approvals:
         ledger: Any,
         clock: Any,
         config: ApprovalsConfig,
+        *,
         policy_version: Callable[[], str],
         identity_of: Callable[[str], Identity | None],
-        target_of: Callable[[str], str],
         new_id: Callable[[], str],
         event: Callable[[str, dict[str, Any]], None] = lambda name, fields: None,
+        still: Callable[[Vote], Any] = lambda vote: True,
     ) -> None:
         self._store = store
         self._key = digest_key
-        self._ledger = ledger
         self._clock = clock
         self._config = config
         self._policy_version = policy_version
         self._identity_of = identity_of
-        self._target_of = target_of
         self._new_id = new_id
         self._event = event
-        self._timers: dict[str, Any] = {}
-        self._waiting: dict[str, list[Deferred[Approval]]] = {}
-        self._observers: list[Callable[[Approval], Any]] = []
-        self._draining: Deferred[None] | None = None
-        self._drain_again = False
-        self._stopped = False
+        self._still = still
+        self._transitions = Transitions(store, ledger, clock, event)
 
     # -- life --------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Arm the expiries that a former broker left, and carry over what the ledger lacks."""
-        rows = await self._store.transact(
-            lambda tx: tx.execute("SELECT document FROM approvals WHERE state IN ('pending', 'approved')")
-        )
-        for (document,) in rows:
-            self._arm(_read(document))
-        self._drain()
+    def start(self) -> Deferred[None]:
+        """Send what the ledger has not got, expire what lapsed meanwhile, and arm the rest. After the sessions that
+        may be resumed are known: what a session claimed that is not among them has an unknown outcome.
 
-    async def stop(self) -> None:
-        """Forget timers; everything else is in the store."""
-        self._stopped = True
-        for timer in self._timers.values():
-            if timer.active():
-                timer.cancel()
-        self._timers.clear()
-        if self._draining is not None:
-            await _either(self._draining)
+        @return: Deferred of None.
+        """
+        return Deferred.fromCoroutine(self._start())
 
-    def observe(self, observer: Callable[[Approval], Any]) -> None:
-        """Call C{observer} with every L{Approval} after each transition."""
-        self._observers.append(observer)
+    async def _start(self) -> None:
+        await self._transitions.outbox.drain()
+        for row in await self._store.transact(lambda tx: rows.in_state(tx, "pending", "approved", "claimed")):
+            if row.approval.state != "claimed":
+                self._transitions.expiries.arm(row.approval)
+            elif self._identity_of(row.claimed_by) is None:
+                await self.session_gone(row.claimed_by)
 
-    # -- the requester's side ----------------------------------------------------------------------------------
+    def stop(self) -> Deferred[None]:
+        """Forget timers and waiters; requests stay in the store. @return: Deferred of None"""
+        self._transitions.stop()
+        return succeed(None)
+
+    def observe(self, callback: Callable[[Change], None]) -> None:
+        """Have C{callback} called with each L{Change}, once it is on disk."""
+        self._transitions.observers.append(callback)
+
+    # -- the requester -----------------------------------------------------------------------------------------
 
     def request(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval]:
-        """See L{IApprovals.request}. The session's token has been checked (L{hoopd.flow.admission})."""
+        """See L{IApprovals.request}.
+
+        @raise hoopd.errors.Denied: the session is not alive, or has too many open requests.
+        @raise ValueError: held without terms.
+        """
         return Deferred.fromCoroutine(self._request(session, held))
 
     async def _request(self, session: str, held: HeldOperation) -> Approval:
-        identity, target = self._who(session)
-        bound = digest(self._key, identity.name, identity.act, target, held)
+        if not held.holds:
+            raise ValueError("an operation is held under at least one rule's terms")
+        identity = self._requester(session)
+        for _ in range(TRIES):
+            id = self._new_id()
+            parked = partial(self._park, id=id, session=session, identity=identity, held=held)
+            approval: Approval | None = await self._transitions.change(parked)
+            if approval is not None:
+                return approval
+        raise RuntimeError("ids of approvals repeat themselves")
+
+    def _park(self, tx: Any, id: str, session: str, identity: Identity, held: HeldOperation) -> Any:
         now = self._clock.seconds()
-        fresh = Approval(
-            id=self._new_id(),
+        target = self._target(tx, session)
+        digest = operation_digest(self._key, identity.name, identity.act, target, held)
+        for row in rows.open_with(tx, digest, identity.name):
+            until = row.approval.deadline if row.approval.state == "pending" else row.approval.claim_by
+            if until is not None and now < until:
+                return row.approval
+        if rows.count_pending(tx, identity.name) >= self._config.pending_per_identity:
+            return Refused(
+                Denied(
+                    f"{identity.name} has {self._config.pending_per_identity} open requests already",
+                    tuple(terms.rule for terms in held.holds),
+                    "Wait until some are decided, or withdraw them.",
+                )
+            )
+        if tx.execute("SELECT 1 FROM approvals WHERE id = ?", (id,)):
+            return None  # with six letters that happens; another one is tried
+        approval = Approval(
+            id=id,
             state="pending",
             requester=identity.name,
             act=identity.act,
             target=target,
             session=session,
             redacted=held.redacted,
-            classes=held.classes,
-            objects=held.objects,
+            classes=tuple(held.classes),
+            objects=tuple(held.objects),
             reason=held.reason,
-            holds=held.holds,
+            holds=tuple(held.holds),
             policy=held.policy,
             requested_at=now,
+            # every rule's terms apply: the shortest of them
             deadline=now + min(terms.wait for terms in held.holds),
         )
+        return rows.insert(tx, Row(approval, digest))
 
-        def work(tx: Any) -> tuple[Approval, bool]:
-            rows = tx.execute(
-                "SELECT document FROM approvals WHERE digest = ? AND requester = ? AND state IN ('pending', 'approved')"
-                " ORDER BY requested_at DESC",
-                (bound, identity.name),
-            )
-            for (document,) in rows:
-                found = _read(document)
-                if not self._lapsed(found, now):
-                    return found, False
-            ((count,),) = tx.execute(
-                "SELECT count(*) FROM approvals WHERE requester = ? AND state = 'pending'", (identity.name,)
-            )
-            if count >= self._config.pending_per_identity:
-                raise Denied(
-                    f"{identity.name} has {count} requests open already",
-                    hint="withdraw some, or wait for their decision",
-                )
-            tx.execute(
-                "INSERT INTO approvals (id, revision, state, requester, target, session, digest, requested_at, document)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (fresh.id, 0, "pending", fresh.requester, target, session, bound, now, _written(fresh)),
-            )
-            self._tell_ledger(tx, fresh, "request", "", identity.name, held.reason or "", bound)
-            return fresh, True
+    def _requester(self, session: str) -> Identity:
+        identity = self._identity_of(session)
+        if identity is None:
+            raise Denied("this session is over")
+        return identity
 
-        approval, made = await self._store.transact(work)
-        if made:
-            self._changed(approval, "approval.requested", {"text": approval.redacted, "reason": approval.reason or ""})
-        else:
-            self._event(
-                "approval.joined",
-                {
-                    "approval": approval.id,
-                    "requester": approval.requester,
-                    "target": target,
-                    "session": session,
-                    "state": approval.state,
-                },
-            )
-        return approval
+    @staticmethod
+    def _target(tx: Any, session: str) -> str:
+        found = tx.execute("SELECT target FROM sessions WHERE id = ?", (session,))
+        if not found:
+            raise Denied("this session is not known")
+        return str(found[0][0])
 
     def decided(self, approval: str) -> Deferred[Approval]:
-        """See L{IApprovals.decided}; may be cancelled."""
-        waiter: Deferred[Approval] = Deferred(lambda deferred: self._let_go(approval, deferred))
-        self._waiting.setdefault(approval, []).append(waiter)
-        looked = self.show(approval)
-
-        def found(present: Approval) -> None:
-            if present.state != "pending":
-                self._wake(present)
-
-        def missing(failure: Any) -> None:
-            if self._forget(approval, waiter) and not waiter.called:
-                waiter.errback(failure)
-
-        looked.addCallbacks(found, missing)
-        return waiter
-
-    def _let_go(self, approval: str, waiter: Deferred[Approval]) -> None:
-        self._forget(approval, waiter)
-
-    def _forget(self, approval: str, waiter: Deferred[Approval]) -> bool:
-        waiting = self._waiting.get(approval, [])
-        if waiter not in waiting:
-            return False
-        waiting.remove(waiter)
-        if not waiting:
-            del self._waiting[approval]
-        return True
+        """See L{IApprovals.decided}. Cancel it to stop waiting; the request stays. @raise KeyError: unknown id."""
+        waiting = self._transitions.waiters.wait(approval)
+        # registered before it is read: a decision in between is not missed
+        self.show(approval).addCallbacks(
+            lambda found: self._transitions.waiters.fire(found) if found.state != "pending" else None,
+            lambda failure: self._transitions.waiters.fail(waiting, failure),
+        )
+        return waiting
 
     def claim(self, session: str, token: Secret, approval: str, held: HeldOperation) -> Deferred[Approval]:
-        """See L{IApprovals.claim}."""
+        """See L{IApprovals.claim}. Also refused when an approver could not approve it any more, or the policy changed.
+
+        @raise hoopd.errors.RecordError: the ledger did not take it; it has not run and will not.
+        @raise KeyError: unknown id.
+        """
         return Deferred.fromCoroutine(self._claim(session, approval, held))
 
     async def _claim(self, session: str, id: str, held: HeldOperation) -> Approval:
-        identity, target = self._who(session)
-        bound = digest(self._key, identity.name, identity.act, target, held)
+        identity = self._requester(session)
+        if held.policy != self._policy_version():
+            raise Denied("the policy has changed since this was decided", hint="Run the statement again.")
+        seen: Approval = await self.show(id)
+        lapsed = [vote for vote in seen.votes if vote.approve and not await _value(self._still(vote))]
 
-        def change(found: Approval, stored: str) -> Approval:
-            if stored != bound or found.requester != identity.name or found.target != target:
-                raise Denied(f"{id} is for another operation")
-            if self._lapsed(found, self._clock.seconds()):
-                raise Denied(f"{id} has lapsed", hint="ask again by repeating the statement")
-            return evolve(found, session=session)
+        def work(tx: Any) -> Any:
+            row = rows.get(tx, id)
+            refused = self._unclaimable(tx, row, session, identity, held)
+            if refused is not None:
+                return refused
+            now = self._clock.seconds()
+            if row.approval.revision != seen.revision:
+                return Refused(Denied(f"{id} was decided this moment", hint="Run the statement again."))
+            standing = tuple(vote for vote in row.approval.votes if vote not in lapsed)
+            if quorum.result(row.approval.holds, standing) != "approve":
+                who = ", ".join(vote.identity for vote in lapsed)
+                error = Denied(f"{who} approved {id} and may not do so any more", hint="Run the statement again.")
+                gone = rows.transition(tx, row, "revoke", now, who, error.why, fields={"settled_at": now})
+                return Refused(error, gone)
+            return rows.transition(tx, row, "claim", now, identity.name, session=session)
 
-        return await self._transition(id, "claim", identity.name, "", change)
+        claimed = await self._transitions.change(work)
+        if await self._transitions.outbox.waits(claimed):
+            await self._unrun(claimed)
+        return claimed
+
+    def _unclaimable(self, tx: Any, row: Row, session: str, identity: Identity, held: HeldOperation) -> Refused | None:
+        approval = row.approval
+        rules = tuple(terms.rule for terms in approval.holds)
+        if approval.requester != identity.name or approval.act != identity.act:
+            return Refused(Denied(f"{approval.id} is not a request of {identity.name}", rules))
+        if not same(
+            row.digest, operation_digest(self._key, identity.name, identity.act, self._target(tx, session), held)
+        ):
+            return Refused(Denied(f"{approval.id} is for another operation than this one", rules))
+        lapsed = self._transitions.lapsed(tx, row)
+        if lapsed is not None:
+            return Refused(Denied(f"{approval.id} was not run in time and has lapsed", rules), lapsed)
+        if approval.state != "approved":
+            return Refused(Denied(f"{approval.id} is {approval.state}", rules))
+        return None
+
+    async def _unrun(self, claimed: Approval) -> None:
+        """The claim is not in the ledger and cannot be put there: it must not run, and it has not. @raise RecordError"""
+        detail = "not run: the ledger cannot be written"
+
+        def work(tx: Any) -> Any:
+            now = self._clock.seconds()
+            return rows.transition(
+                tx, rows.get(tx, claimed.id), "fail", now, "", detail, fields={"settled_at": now, "outcome": detail}
+            )
+
+        await self._transitions.change(work)
+        raise RecordError(f"{claimed.id} is {detail}")
 
     def settle(self, session: str, token: Secret, approval: str, outcome: str, detail: str) -> Deferred[Approval]:
-        """See L{IApprovals.settle}. Said twice (a broker died over the first) it is the same."""
-        return Deferred.fromCoroutine(self._settle(session, approval, outcome, detail))
+        """See L{IApprovals.settle}. The same outcome told twice is told once.
 
-    async def _settle(self, session: str, id: str, outcome: str, detail: str) -> Approval:
-        if outcome not in ("executed", "failed", "unknown"):
-            raise ValueError(f"no operation ends {outcome!r}")
-        present = await self._show(id)
-        if present.session != session:
-            raise Denied(f"{id} was not claimed by this session")
-        if present.state == outcome:
-            return present
+        @raise hoopd.errors.Denied: not claimed by this session, or settled otherwise.
+        @raise ValueError: no such outcome. @raise KeyError: unknown id.
+        """
+        if outcome not in states.OUTCOMES:
+            raise ValueError(f"no outcome is called {outcome!r}")
+        text = _cut(detail)
 
-        def change(found: Approval, stored: str) -> Approval:
-            return evolve(found, outcome=detail[:REASON_MAX], settled_at=self._clock.seconds())
+        def work(tx: Any) -> Any:
+            row = rows.get(tx, approval)
+            if row.claimed_by != session:
+                return Refused(Denied(f"{approval} is not claimed by this session"))
+            if row.approval.state == outcome:
+                return row.approval
+            if row.approval.state != "claimed":
+                return Refused(Denied(f"{approval} is {row.approval.state}"))
+            now = self._clock.seconds()
+            fields = {"settled_at": now, "outcome": text}
+            return rows.transition(tx, row, states.OUTCOMES[outcome], now, row.approval.requester, text, fields=fields)
 
-        return await self._transition(id, outcome, present.requester, detail, change)
+        return Deferred.fromCoroutine(self._transitions.change(work))
 
     def withdraw(self, session: str, token: Secret, approval: str, why: str) -> Deferred[Approval]:
-        """See L{IApprovals.withdraw}."""
+        """See L{IApprovals.withdraw}. One that has ended already stays as it is.
+
+        @raise hoopd.errors.Denied: not the requester's, or it runs already. @raise KeyError: unknown id.
+        """
         return Deferred.fromCoroutine(self._withdraw(session, approval, why))
 
     async def _withdraw(self, session: str, id: str, why: str) -> Approval:
-        identity, _ = self._who(session)
+        identity = self._requester(session)
 
-        def change(found: Approval, stored: str) -> Approval:
-            if found.requester != identity.name:
-                raise Denied(f"{id} is somebody else's request")
-            return evolve(found, outcome=why[:REASON_MAX], settled_at=self._clock.seconds())
+        def work(tx: Any) -> Any:
+            row = rows.get(tx, id)
+            if row.approval.requester != identity.name:
+                return Refused(Denied(f"{id} is not a request of {identity.name}"))
+            if row.approval.state == "claimed":
+                return Refused(Denied(f"{id} is being run"))
+            if row.approval.state in states.FINAL:
+                return row.approval
+            now = self._clock.seconds()
+            fields = {"settled_at": now, "outcome": _cut(why)}
+            return rows.transition(tx, row, "withdraw", now, identity.name, _cut(why), fields=fields)
 
-        return await self._transition(id, "withdraw", identity.name, why, change)
+        return await self._transitions.change(work)
 
-    async def session_gone(self, session: str) -> None:
-        """A session is over: what it claimed and did not settle is unknown for ever; what waits stays parked."""
-        rows = await self._store.transact(
-            lambda tx: tx.execute("SELECT id FROM approvals WHERE session = ? AND state = 'claimed'", (session,))
-        )
-        for (id,) in rows:
-            detail = "the session ended before the target's answer was seen"
+    def session_gone(self, session: str) -> Deferred[None]:
+        """A session is over: what it claimed and did not settle has an unknown outcome; what waits stays open.
 
-            def change(found: Approval, stored: str, detail: str = detail) -> Approval:
-                return evolve(found, outcome=detail, settled_at=self._clock.seconds())
+        @return: Deferred of None.
+        """
+        return Deferred.fromCoroutine(self._session_gone(session))
 
-            try:
-                await self._transition(id, "unknown", "hoopd", detail, change)
-            except Denied:
-                continue  # it was settled in between
+    async def _session_gone(self, session: str) -> None:
+        detail = "the session ended before its outcome was known"
+        for found in await self._store.transact(lambda tx: rows.claimed_by(tx, session)):
 
-    # -- the approvers' side -----------------------------------------------------------------------------------
+            def work(tx: Any, id: str = found.approval.id) -> Any:
+                row = rows.get(tx, id)
+                if row.approval.state != "claimed":
+                    return row.approval
+                now = self._clock.seconds()
+                return rows.transition(tx, row, "lose", now, "", detail, fields={"settled_at": now, "outcome": detail})
+
+            await self._transitions.change(work)
+
+    # -- those who decide --------------------------------------------------------------------------------------
 
     def decide(self, approval: str, identity: Identity, approve: bool, reason: str) -> Deferred[Approval]:
-        """See L{IApprovals.decide}."""
+        """See L{IApprovals.decide}. @raise ValueError: the reason is too long. @raise KeyError: unknown id."""
         return Deferred.fromCoroutine(self._decide(approval, identity, approve, reason))
 
     async def _decide(self, id: str, identity: Identity, approve: bool, reason: str) -> Approval:
-        if not reason.strip():
-            raise ValueError("a decision needs a reason")
-        now = self._clock.seconds()
-        vote = Vote(identity.name, approve, reason[:REASON_MAX], now, identity.groups)
+        if len(reason) > TEXT_MAX:
+            raise ValueError(f"a reason has at most {TEXT_MAX} characters")
 
-        def work(tx: Any) -> tuple[Approval, str]:
-            found, stored = _found(tx, id)
-            if found.state != "pending":
-                raise Denied(f"{id} is {found.state} already")
-            if self._lapsed(found, now):
-                raise Denied(f"{id} has lapsed")
-            quorum.check_voter(found, identity)
-            voted = evolve(found, votes=(*found.votes, vote))
-            event = quorum.outcome(voted.holds, voted.votes)
-            if not event:
-                return self._write(tx, voted, found, "vote", identity.name, reason, stored), "vote"
-            changed = evolve(voted, state=after(found.state, event))
-            if event == "approve":
-                changed = evolve(changed, claim_by=now + self._config.claim_within)
-            else:
-                changed = evolve(changed, settled_at=now, outcome=reason[:REASON_MAX])
-            return self._write(tx, changed, found, event, identity.name, reason, stored), event
+        def work(tx: Any) -> Any:
+            row = rows.get(tx, id)
+            lapsed = self._transitions.lapsed(tx, row)
+            state = lapsed.approval.state if lapsed is not None else row.approval.state
+            if state != "pending":
+                return Refused(Denied(f"{id} is {state} and not to be decided any more"), lapsed)
+            refused = quorum.refusal(row.approval, identity)
+            if refused:
+                return Refused(Denied(refused, tuple(terms.rule for terms in row.approval.holds)))
+            now = self._clock.seconds()
+            vote = Vote(identity.name, approve, reason, now, frozenset(identity.groups))
+            votes = (*row.approval.votes, vote)
+            happening = quorum.result(row.approval.holds, votes)
+            fields: dict[str, Any] = {"votes": votes}
+            if happening == "approve":
+                fields["claim_by"] = now + self._config.claim_within
+            elif happening == "deny":
+                fields["settled_at"] = now
+            return rows.transition(tx, row, happening, now, identity.name, reason, fields=fields)
 
         try:
-            changed, event = await self._store.transact(work)
+            return await self._transitions.change(work)
         except Denied as denied:
-            self._event("approval.refused", {"approval": id, "by": identity.name, "act": "decide", "why": denied.why})
+            self._event("approval.refused", {"approval": id, "by": identity.name, "why": denied.why})
             raise
-        name = {"vote": "approval.voted", "approve": "approval.approved", "deny": "approval.denied"}[event]
-        self._changed(changed, name, {"by": identity.name, "reason": reason})
-        return changed
 
     def find(
         self, states: Any = None, requester: str | None = None, target: str | None = None
     ) -> Deferred[list[Approval]]:
-        """See L{IApprovals.find}; at most a thousand."""
-        where, values = ["1 = 1"], []
-        if states:
-            where.append(f"state IN ({', '.join('?' * len(states))})")
-            values += list(states)
-        for column, value in (("requester", requester), ("target", target)):
-            if value is not None:
-                where.append(f"{column} = ?")
-                values.append(value)
-        query = f"SELECT document FROM approvals WHERE {' AND '.join(where)} ORDER BY requested_at DESC LIMIT 1000"
+        """See L{IApprovals.find}. At most L{FOUND_MAX}."""
         found: Deferred[list[Approval]] = self._store.transact(
-            lambda tx: [_read(document) for (document,) in tx.execute(query, tuple(values))]
+            lambda tx: rows.find(tx, states, requester, target, FOUND_MAX)
         )
         return found
 
     def show(self, approval: str) -> Deferred[Approval]:
         """See L{IApprovals.show}."""
-        return Deferred.fromCoroutine(self._show(approval))
-
-    async def _show(self, id: str) -> Approval:
-        found: Approval = await self._store.transact(lambda tx: _found(tx, id)[0])
+        found: Deferred[Approval] = self._store.transact(lambda tx: rows.get(tx, approval).approval)
         return found
 
-    # -- transitions -------------------------------------------------------------------------------------------
 
-    def _who(self, session: str) -> tuple[Identity, str]:
-        identity = self._identity_of(session)
-        if identity is None:
-            raise Denied("this session is not known to the broker")
-        return identity, self._target_of(session)
-
-    async def _transition(
-        self, id: str, event: str, by: str, reason: str, change: Callable[[Approval, str], Approval]
-    ) -> Approval:
-        def work(tx: Any) -> Approval:
-            found, stored = _found(tx, id)
-            try:
-                state = after(found.state, event)
-            except IllegalTransition:
-                raise Denied(f"{id} is {found.state}", hint=_what_now(found)) from None
-            changed = evolve(change(found, stored), state=state)
-            return self._write(tx, changed, found, event, by, reason, stored)
-
-        changed: Approval = await self._store.transact(work)
-        self._changed(changed, f"approval.{changed.state}", {"by": by, "reason": reason, "detail": changed.outcome})
-        return changed
-
-    def _write(
-        self, tx: Any, changed: Approval, found: Approval, event: str, by: str, reason: str, bound: str
-    ) -> Approval:
-        written = evolve(changed, revision=found.revision + 1)
-        rows = tx.execute(
-            "UPDATE approvals SET revision = ?, state = ?, session = ?, document = ? WHERE id = ? AND revision = ?"
-            " RETURNING id",
-            (written.revision, written.state, written.session, _written(written), found.id, found.revision),
-        )
-        if not rows:
-            raise HoopdError(f"{found.id} changed under its own transaction")
-        self._tell_ledger(tx, written, event, found.state, by, reason, bound)
-        return written
-
-    def _tell_ledger(self, tx: Any, approval: Approval, event: str, was: str, by: str, reason: str, bound: str) -> None:
-        leaf = {
-            "approval": approval.id,
-            "revision": approval.revision,
-            "event": event,
-            "was": was,
-            "state": approval.state,
-            "by": by,
-            "reason": reason[:REASON_MAX],
-            "requester": approval.requester,
-            "act": approval.act,
-            "target": approval.target,
-            "session": approval.session,
-            "digest": bound,
-            "policy": self._policy_version(),
-        }
-        tx.execute("INSERT INTO approvals_outbox (approval, leaf) VALUES (?, ?)", (approval.id, json.dumps(leaf)))
-
-    def _changed(self, approval: Approval, name: str, fields: dict[str, Any]) -> None:
-        common = {"approval": approval.id, "requester": approval.requester, "act": approval.act}
-        common |= {"target": approval.target, "session": approval.session, "state": approval.state}
-        self._event(name, {**common, **fields})
-        self._arm(approval)
-        if approval.state != "pending":
-            self._wake(approval)
-        for observer in self._observers:
-            observer(approval)
-        self._drain()
-
-    def _wake(self, approval: Approval) -> None:
-        for waiter in self._waiting.pop(approval.id, ()):
-            if not waiter.called:
-                waiter.callback(approval)
-
-    # -- time --------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _lapsed(approval: Approval, now: float) -> bool:
-        if approval.state == "pending":
-            return now >= approval.deadline
-        return approval.claim_by is not None and now >= approval.claim_by
-
-    def _arm(self, approval: Approval) -> None:
-        timer = self._timers.pop(approval.id, None)
-        if timer is not None and timer.active():
-            timer.cancel()
-        if self._stopped or approval.state in FINAL or approval.state == "claimed":
-            return
-        at = approval.deadline if approval.state == "pending" else approval.claim_by
-        delay = max(0.0, (at or 0.0) - self._clock.seconds())
-        self._timers[approval.id] = self._clock.callLater(delay, self._expire, approval.id)
-
-    def _expire(self, id: str) -> None:
-        self._timers.pop(id, None)
-
-        def change(found: Approval, stored: str) -> Approval:
-            if not self._lapsed(found, self._clock.seconds()):
-                raise Denied("not yet")
-            return evolve(
-                found, settled_at=self._clock.seconds(), outcome="nobody decided, or nobody came back, in time"
-            )
-
-        expired = Deferred.fromCoroutine(self._transition(id, "expire", "hoopd", "", change))
-        expired.addErrback(lambda failure: self._not_expired(failure, id))
-
-    def _not_expired(self, failure: Any, id: str) -> None:
-        if failure.check(Denied) is None:
-            self.log.failure("{id} could not be ended", failure=failure, id=id)
-
-    # -- to the ledger -----------------------------------------------------------------------------------------
-
-    def _drain(self) -> None:
-        if self._draining is not None:
-            self._drain_again = True
-            return
-        self._draining = Deferred.fromCoroutine(self._carry_over())
-        self._draining.addErrback(lambda failure: self.log.failure("approvals wait for the ledger", failure=failure))
-        self._draining.addBoth(self._drained)
-
-    def _drained(self, result: None) -> None:
-        self._draining = None
-        if self._drain_again and not self._stopped:
-            self._drain_again = False
-            self._drain()
-
-    async def _carry_over(self) -> None:
-        while True:
-            rows = await self._store.transact(
-                lambda tx: tx.execute("SELECT number, leaf FROM approvals_outbox ORDER BY number LIMIT 100")
-            )
-            if not rows:
-                return
-            for number, leaf in rows:
-                # a crash between these two says it twice: revision and event tell that it is the same
-                await self._ledger.append("approval", json.loads(leaf))
-                await self._store.transact(
-                    lambda tx, number=number: tx.execute("DELETE FROM approvals_outbox WHERE number = ?", (number,))
-                )
+def _cut(text: str) -> str:
+    """An outcome's text, bounded: what is longer is in the recording."""
+    return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}… ({len(text)} characters)"
 
 
-def _found(tx: Any, id: str) -> tuple[Approval, str]:
-    rows = tx.execute("SELECT document, digest FROM approvals WHERE id = ?", (id,))
-    if not rows:
-        raise KeyError(id)
-    return _read(rows[0][0]), rows[0][1]
-
-
-def _read(document: str) -> Approval:
-    found: Approval = wire.decode(document.encode(), Approval)
-    return found
-
-
-def _written(approval: Approval) -> str:
-    return wire.encode(approval).decode()
-
-
-def _what_now(approval: Approval) -> str:
-    if approval.state == "unknown":
-        return "nobody knows whether it ran: look at the target before asking again"
-    return "ask again by repeating the statement" if approval.state in FINAL else ""
-
-
-async def _either(deferred: Deferred[Any]) -> None:
-    """Wait for C{deferred}, which somebody else waits for as well."""
-    done: Deferred[None] = Deferred()
-
-    def pass_on(result: Any) -> Any:
-        if not done.called:
-            done.callback(None)
-        return result
-
-    deferred.addBoth(pass_on)
-    await done
+async def _value(result: Any) -> Any:
+    return await result if isinstance(result, Deferred) else result

@@ -1,51 +1,74 @@
-"""States of a held operation and the transitions that are legal; everything else is an error that names both.
+"""The life of a held operation as a table; pure, and not who may cause a transition (L{hoopd.approvals.quorum}).
 
-::
-
-    pending --approve--> approved --claim--> claimed --settle--> executed | failed | unknown
-       |                    |
-       +--deny--> denied    +--expire--> expired
-       +--expire--> expired
-       +--withdraw--> cancelled   (approved too)
-
-C{claimed} is on disk before the operation is forwarded; a claimed one whose end is not known becomes C{unknown} and never
-runs again.
+An approved operation is claimed once, on disk, before it is forwarded. From there only its outcome leads on, and an
+outcome that nobody can know is its own end: what may have run is never run again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 from hoopd.errors import HoopdError
 from hoopd.values import ApprovalState
 
-TRANSITIONS: Mapping[tuple[ApprovalState, str], ApprovalState] = MappingProxyType(
+Happening = Literal["vote", "approve", "deny", "expire", "withdraw", "revoke", "claim", "execute", "fail", "lose"]
+
+#: what may happen in each state, and where it leads
+TRANSITIONS: Mapping[ApprovalState, Mapping[Happening, ApprovalState]] = MappingProxyType(
     {
-        ("pending", "approve"): "approved",
-        ("pending", "deny"): "denied",
-        ("pending", "expire"): "expired",
-        ("pending", "withdraw"): "cancelled",
-        ("approved", "claim"): "claimed",
-        ("approved", "expire"): "expired",
-        ("approved", "withdraw"): "cancelled",
-        ("claimed", "executed"): "executed",
-        ("claimed", "failed"): "failed",
-        ("claimed", "unknown"): "unknown",
+        "pending": MappingProxyType(
+            {
+                # one of several votes that are needed
+                "vote": "pending",
+                "approve": "approved",
+                "deny": "denied",
+                "expire": "expired",
+                "withdraw": "cancelled",
+            }
+        ),
+        "approved": MappingProxyType(
+            {
+                "claim": "claimed",
+                "expire": "expired",
+                "withdraw": "cancelled",
+                # an approver is entitled no longer
+                "revoke": "cancelled",
+            }
+        ),
+        "claimed": MappingProxyType({"execute": "executed", "fail": "failed", "lose": "unknown"}),
+        "executed": MappingProxyType({}),
+        "failed": MappingProxyType({}),
+        "unknown": MappingProxyType({}),
+        "denied": MappingProxyType({}),
+        "expired": MappingProxyType({}),
+        "cancelled": MappingProxyType({}),
     }
 )
 
-#: nothing leads out of these
-FINAL: frozenset[ApprovalState] = frozenset({"executed", "failed", "unknown", "denied", "expired", "cancelled"})
+#: states that nothing leads out of
+FINAL: frozenset[ApprovalState] = frozenset(state for state, ways in TRANSITIONS.items() if not ways)
+
+#: outcome of a claimed operation, as L{hoopd.interfaces.IApprovals.settle} names it, to what happens
+OUTCOMES: Mapping[str, Happening] = MappingProxyType({"executed": "execute", "failed": "fail", "unknown": "lose"})
 
 
 class IllegalTransition(HoopdError):
-    """An event that cannot happen in this state."""
+    """This cannot happen in this state.
+
+    @ivar state, happening: which.
+    """
+
+    def __init__(self, state: ApprovalState, happening: str) -> None:
+        super().__init__(f"an approval that is {state} knows no {happening!r}")
+        self.state = state
+        self.happening = happening
 
 
-def after(state: ApprovalState, event: str) -> ApprovalState:
-    """@raise IllegalTransition"""
+def after(state: ApprovalState, happening: Happening) -> ApprovalState:
+    """@return: the state that follows. @raise IllegalTransition"""
     try:
-        return TRANSITIONS[state, event]
+        return TRANSITIONS[state][happening]
     except KeyError:
-        raise IllegalTransition(f"{event!r} cannot happen to an operation that is {state}") from None
+        raise IllegalTransition(state, happening) from None

@@ -1,4 +1,4 @@
-"""Tables of held operations. The outbox holds transitions that the ledger does not have yet."""
+"""Tables of held operations. Statements are kept redacted only; what was exact is in the digest."""
 
 MIGRATIONS = (
     (
@@ -6,21 +6,25 @@ MIGRATIONS = (
         """
         CREATE TABLE approvals (
             id TEXT PRIMARY KEY,
-            revision INTEGER NOT NULL,
             state TEXT NOT NULL,
             requester TEXT NOT NULL,
             target TEXT NOT NULL,
-            session TEXT NOT NULL,
             digest TEXT NOT NULL,
             requested_at REAL NOT NULL,
-            document TEXT NOT NULL
+            claimed_by TEXT NOT NULL,
+            revision INTEGER NOT NULL,
+            body TEXT NOT NULL
+        );
+        CREATE INDEX approvals_by_digest ON approvals (digest, state);
+        CREATE INDEX approvals_by_state ON approvals (state, requested_at);
+        CREATE INDEX approvals_by_requester ON approvals (requester, state);
+        CREATE TABLE approval_outbox (
+            approval TEXT NOT NULL,
+            revision INTEGER NOT NULL,
+            queued_at REAL NOT NULL,
+            leaf TEXT NOT NULL,
+            PRIMARY KEY (approval, revision)
         )
         """,
-    ),
-    ("approvals-2", "CREATE INDEX approvals_by_state ON approvals (state)"),
-    ("approvals-3", "CREATE INDEX approvals_by_digest ON approvals (digest)"),
-    (
-        "approvals-4",
-        "CREATE TABLE approvals_outbox (number INTEGER PRIMARY KEY, approval TEXT NOT NULL, leaf TEXT NOT NULL)",
     ),
 )

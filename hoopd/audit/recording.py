@@ -243,6 +243,7 @@ class FrameReader:
     @ivar next_offset: file offset after the last whole frame (the header, before the first one).
     @ivar next_sequence: what the next frame must carry.
     @ivar torn: torn tails that were marked as such.
+    @ivar suspect: why what is pending looks wrong, while a mark of a torn tail may still explain it, or None.
     @ivar problem: why reading stopped for good, or None. What follows is not read: without a frame's length nothing
         can be said of what comes after it.
     """
@@ -254,7 +255,7 @@ class FrameReader:
         self.torn: list[Torn] = []
         self.problem: RecordingError | None = None
         self._buffer = bytearray()
-        self._suspect: RecordingError | None = None
+        self.suspect: RecordingError | None = None
 
     @property
     def pending(self) -> int:
@@ -299,26 +300,26 @@ class FrameReader:
     def _frame(self, buffer: bytearray, at: int, base: int) -> Frame | None:
         """The next frame, be it the mark of a torn one; None while it cannot be told."""
         try:
-            self._suspect = None
+            self.suspect = None
             frame = parse(buffer, at, base)
             if frame is not None:
                 return frame
         except RecordingError as problem:
-            self._suspect = problem
+            self.suspect = problem
         torn = find_torn(buffer, at, base)
         if torn is not None:
-            self._suspect = None
+            self.suspect = None
             self.torn.append(torn)
             return torn.mark
-        if self._suspect is not None and len(buffer) - at > 2 * FRAME_MAX:
+        if self.suspect is not None and len(buffer) - at > 2 * FRAME_MAX:
             # a mark would have come by now: before it stand a torn part, smaller than a frame, and failed marks
-            raise self._suspect
+            raise self.suspect
         return None
 
     def finish(self) -> RecordingError | None:
         """No more bytes will come. @return: what is wrong, or None. A partial tail without mark is wrong."""
         if self.problem is None and self._buffer:
-            self.problem = self._suspect or RecordingError(
+            self.problem = self.suspect or RecordingError(
                 f"torn tail of {len(self._buffer)} bytes, not marked", self.next_offset
             )
         return self.problem

@@ -89,12 +89,14 @@ def stored(directory: Path, origin: str) -> dict[str, str]:
 
 async def _put(url: str, note: str) -> None:
     """PUT a note to an https witness that keeps what it has (RFC 9110 section 13.1.2, If-None-Match)."""
-    import treq  # here: its import takes longer than everything else in this module
+    # here: their import takes longer than everything else in this module
+    import treq
+    from twisted.web.http_headers import Headers
 
     response = await treq.put(
         url,
         note.encode(),
-        headers={b"content-type": b"text/plain; charset=utf-8", b"if-none-match": b"*"},
+        headers=Headers({b"content-type": [b"text/plain; charset=utf-8"], b"if-none-match": [b"*"]}),
         timeout=30,
     )
     await treq.content(response)

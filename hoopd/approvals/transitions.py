@@ -1,0 +1,156 @@
+"""One change of an approval: made in one transaction, told to the log, the ledger and whoever waits; not who may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from hoopd.approvals import rows
+from hoopd.approvals.outbox import Outbox
+from hoopd.approvals.rows import Change, Row
+from hoopd.approvals.waiting import Expiries, Waiters
+from hoopd.errors import Denied
+from hoopd.values import Approval
+
+#: tries at a row that somebody else changed; each one more is a coincidence
+TRIES = 8
+
+_EVENTS = {
+    "request": "approval.requested",
+    "vote": "approval.voted",
+    "approve": "approval.approved",
+    "deny": "approval.denied",
+    "expire": "approval.expired",
+    "withdraw": "approval.cancelled",
+    "revoke": "approval.cancelled",
+    "claim": "approval.claimed",
+    "execute": "approval.executed",
+    "fail": "approval.failed",
+    "lose": "approval.unknown",
+}
+
+
+#: which fields each transition's event has; the catalogue (L{hoopd.audit.events}) says which are public
+_REQUEST = ("approval", "requester", "act", "target", "session", "rules", "text", "reason", "deadline", "policy")
+_DECIDED = ("approval", "by", "requester", "target", "reason")
+_OUTCOME = ("approval", "requester", "target", "session", "detail")
+_FIELDS = {
+    "request": _REQUEST,
+    "vote": ("approval", "by", "approve", "reason", "state"),
+    "approve": (*_DECIDED, "claim_by"),
+    "deny": _DECIDED,
+    "expire": ("approval", "requester", "target", "was"),
+    "withdraw": _DECIDED,
+    "revoke": _DECIDED,
+    "claim": ("approval", "requester", "target", "session"),
+    "execute": _OUTCOME,
+    "fail": _OUTCOME,
+    "lose": _OUTCOME,
+}
+
+
+@frozen
+class Refused:
+    """A refusal that leaves a change behind: what was found too late has expired."""
+
+    error: Denied
+    change: Change | None = None
+
+
+class Transitions:
+    """
+    @param store, ledger, clock, event: as in L{hoopd.approvals.service.Approvals}.
+    """
+
+    log = Logger()
+
+    def __init__(self, store: Any, ledger: Any, clock: Any, event: Callable[[str, dict[str, Any]], None]) -> None:
+        self.outbox = Outbox(store, ledger, clock, event)
+        self.waiters = Waiters()
+        self.expiries = Expiries(clock, self._due)
+        self.observers: list[Callable[[Change], None]] = []
+        self._store = store
+        self._clock = clock
+        self._event = event
+
+    def stop(self) -> None:
+        """Forget timers and waiters."""
+        self.expiries.stop()
+        self.waiters.stop()
+        self.outbox.stop()
+
+    async def change(self, work: Callable[[Any], Any]) -> Approval:
+        """Run C{work(tx)}, which gives a L{Change}, an unchanged L{Approval}, or a L{Refused}; tell who waits."""
+        for left in reversed(range(TRIES)):
+            try:
+                done = await self._store.transact(work)
+                break
+            except rows.Raced:
+                if not left:
+                    raise
+        change = done.change if isinstance(done, Refused) else done
+        if isinstance(change, Change):
+            self._tell(change)
+            await self.outbox.drain()
+        if isinstance(done, Refused):
+            raise done.error
+        approval: Approval = done.approval if isinstance(done, Change) else done
+        return approval
+
+    def _tell(self, change: Change) -> None:
+        approval = change.approval
+        self.expiries.arm(approval)
+        fields: dict[str, Any] = {
+            "approval": approval.id,
+            "requester": approval.requester,
+            "act": approval.act,
+            "target": approval.target,
+            "session": approval.session,
+            "rules": [terms.rule for terms in approval.holds],
+            "by": change.by,
+            "reason": change.reason,
+            "was": change.was,
+            "state": approval.state,
+            "text": approval.redacted,
+            "deadline": approval.deadline,
+            "claim_by": approval.claim_by,
+            "policy": approval.policy,
+            "detail": approval.outcome,
+            "approve": change.happening in ("vote", "approve"),
+        }
+        self._event(_EVENTS[change.happening], {name: fields[name] for name in _FIELDS[change.happening]})
+        if approval.state != "pending":
+            self.waiters.fire(approval)
+        for callback in self.observers:
+            try:
+                callback(change)
+            except Exception:
+                # a notifier's mistake must not undo what is decided and on disk
+                self.log.failure("an observer of approvals failed on {id}", id=approval.id)
+
+    def lapsed(self, tx: Any, row: Row) -> Change | None:
+        """Expire C{row} if its time is over, and say so."""
+        approval = row.approval
+        now = self._clock.seconds()
+        until = approval.deadline if approval.state == "pending" else approval.claim_by
+        if approval.state not in ("pending", "approved") or until is None or now < until:
+            return None
+        return rows.transition(tx, row, "expire", now, "", fields={"settled_at": now})
+
+    def _due(self, approval: str) -> None:
+        def work(tx: Any) -> Any:
+            row = rows.get(tx, approval)
+            return self.lapsed(tx, row) or row.approval
+
+        # a timer may ring a hair too early: what has not lapsed is armed once more
+        Deferred.fromCoroutine(self.change(work)).addCallbacks(
+            self.expiries.arm, self._not_expired, errbackArgs=(approval,)
+        )
+
+    def _not_expired(self, failure: Any, approval: str) -> None:
+        self.log.warn("{id} did not expire: {why}", id=approval, why=failure.getErrorMessage())
+        self.expiries.again(approval)  # nobody can claim it meanwhile: every step checks the time itself

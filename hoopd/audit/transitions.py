@@ -1,0 +1,54 @@
+"""Whether the ledger's leaves of approvals tell a legal life: nothing run unapproved, nothing run twice; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hoopd.approvals.states import IllegalTransition, after
+from hoopd.audit.leaves import Leaf
+
+
+def check_approvals(leaves: Iterable[Leaf]) -> tuple[set[str], list[str]]:
+    """
+    @return: ids of approvals that were claimed, and what does not fit, as sentences.
+    """
+    lives: dict[str, list[dict[str, Any]]] = {}
+    claimed: set[str] = set()
+    problems: list[str] = []
+    for leaf in leaves:
+        if leaf.kind != "approval":
+            continue
+        fields = dict(leaf.fields)
+        id = str(fields.get("approval"))
+        life = lives.setdefault(id, [])
+        if fields in life:
+            continue  # sent once more after a crash: told twice, happened once
+        problem = _follows(id, life, fields)
+        if problem:
+            problems.append(f"leaf {leaf.index}: {problem}")
+        life.append(fields)
+        if fields.get("state") == "claimed":
+            claimed.add(id)
+    return claimed, problems
+
+
+def _follows(id: str, life: list[dict[str, Any]], fields: dict[str, Any]) -> str:
+    if not life:
+        if fields.get("event") != "request" or fields.get("revision") != 0:
+            return f"{id} begins with {fields.get('event')!r}, not with its request"
+        return ""
+    last = life[-1]
+    if fields.get("revision") != last.get("revision", 0) + 1 or fields.get("was") != last.get("state"):
+        return (
+            f"{id} goes from {fields.get('was')} in revision {fields.get('revision')}, "
+            f"and was {last.get('state')} in revision {last.get('revision')}"
+        )
+    if fields.get("digest") != last.get("digest"):
+        return f"{id} is for another operation than before"
+    try:
+        if after(last["state"], fields["event"]) != fields.get("state"):
+            return f"{id} is said to be {fields.get('state')} after {fields.get('event')}"
+    except (IllegalTransition, KeyError) as error:
+        return f"{id}: {error}"
+    return ""
