@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
@@ -98,6 +98,14 @@ class _Body(Protocol):
         getattr(transport, "abortConnection", transport.loseConnection)()
 
 
+def _why(error: Exception) -> str:
+    # Agent wraps what went wrong on the connection, our own giving up included
+    inner = error.reasons[0].value if isinstance(error, ResponseFailed) and error.reasons else error
+    if isinstance(inner, TimeoutError | CancelledError):
+        return "no answer in time"
+    return str(inner) or type(inner).__name__
+
+
 class HttpsFetch:
     """
     @param reactor: IReactorTCP, IReactorTime.
@@ -133,8 +141,7 @@ class HttpsFetch:
         try:
             return await whole
         except (TimeoutError, ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed) as error:
-            why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-            raise Unavailable(f"{urlsplit(url).hostname} cannot be reached: {why[:200]}") from None
+            raise Unavailable(f"{urlsplit(url).hostname} cannot be reached: {_why(error)[:200]}") from None
 
     def _agent_for(self, authorities: str) -> Any:
         if authorities not in self._agents:

@@ -1,4 +1,4 @@
-"""Is this the target's certificate, and what does a SCRAM exchange bind to; pure, no TLS of its own.
+"""Is this the target's certificate, and what does a SCRAM exchange bind to; judgement only, no TLS of its own.
 
 The vault judges the chain itself, because the worker that relays it parses clients' bytes and may have fallen. Paths
 are built and checked by C{cryptography.x509.verification} (RFC 5280), with the extension rules of private

@@ -137,7 +137,11 @@ class DirectoryTests(TestCase):
         self.fails(self.directory.issue(CI, "agent:ci", act="user:bob"), Denied)
 
     def test_a_providers_people_get_theirs_there(self) -> None:
-        self.fails(self.directory.issue(evolve(ANN, proof="oidc:https://id.example"), "user:ann"), Denied, "local identities only")
+        self.fails(
+            self.directory.issue(evolve(ANN, proof="oidc:https://id.example"), "user:ann"),
+            Denied,
+            "local identities only",
+        )
 
     def test_disabled_identities_get_none(self) -> None:
         self.ok(self.directory.disable("agent:ci", "user:root"))
