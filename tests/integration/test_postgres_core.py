@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,11 @@ class GatewayCase(TestCase):
     async def thread(self, work: Any, *arguments: Any) -> Any:
         return await threads.deferToThread(work, *arguments)
 
+    def file(self) -> Path:
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        return Path(directory) / "file"
+
     def recorded(self) -> str:
         return json.dumps([each.frames for each in self.gateway.recorders])
 
@@ -90,7 +97,7 @@ class GatewayCase(TestCase):
 
 class PsqlTests(GatewayCase):
     async def test_masked_select(self) -> None:
-        out, err, code = await self.psql("SELECT id, name, card_number FROM customers ORDER BY id")
+        out, err, _ = await self.psql("SELECT id, name, card_number FROM customers ORDER BY id")
         self.assertEqual(err, "")
         self.assertEqual(out, "1|Ann|****1111\n2|Bob|****0004\n3|Cid|\n")
         self.assertNotIn(CARD, self.recorded())
@@ -105,7 +112,7 @@ class PsqlTests(GatewayCase):
         self.assertNotIn(CARD, self.recorded())
 
     async def test_refused_drop(self) -> None:
-        out, err, code = await self.psql("DROP TABLE orders", "SELECT count(*) FROM orders")
+        _out, err, _ = await self.psql("DROP TABLE orders", "SELECT count(*) FROM orders")
         self.assertIn("42501", err)
         self.assertIn("Schema changes go through migrations", err)
         self.assertIn("deny.drop", err)
@@ -114,7 +121,7 @@ class PsqlTests(GatewayCase):
 
     async def test_refusal_in_a_transaction_is_the_servers_failure(self) -> None:
         script = "BEGIN;\nINSERT INTO orders (total) VALUES (99);\nDROP TABLE orders;\nSELECT 1;\nCOMMIT;\n"
-        path = Path(self.mktemp())
+        path = self.file()
         path.write_text(script)
         out, err, _ = await getProcessOutputAndValue(
             "psql", ["-XAt", "-f", str(path)], env=self.environment(), reactor=reactor
@@ -128,7 +135,7 @@ class PsqlTests(GatewayCase):
         self.assertEqual(self.server.query("SELECT count(*) FROM orders WHERE total = 98"), "0")
 
     async def test_introspection(self) -> None:
-        out, err, code = await self.psql("\\d", "\\dt+", "\\d customers", "\\l", "\\du", "\\df", "\\dn")
+        out, err, _ = await self.psql("\\d", "\\dt+", "\\d customers", "\\l", "\\du", "\\df", "\\dn")
         self.assertEqual(err, "")
         self.assertIn("card_number", out)
 
@@ -137,7 +144,7 @@ class PsqlTests(GatewayCase):
             f"INSERT INTO customers (id, name, card_number) VALUES (9, 'x', '{CARD}')",
             "INSERT INTO customers (id, name, card_number) VALUES (1, 'x', '1')",
         ):
-            out, err, _ = await self.psql(statement)
+            _out, err, _ = await self.psql(statement)
             self.assertIn("23505", err)
             self.assertNotIn(CARD, err)
             self.assertIn("withheld", err)
@@ -156,7 +163,7 @@ class PsqlTests(GatewayCase):
         self.assertNotIn("hoopd.reason", self.server.statements())
 
     async def test_wrong_token(self) -> None:
-        out, err, code = await self.psql("SELECT 1", PGPASSWORD="wrong")
+        _out, err, code = await self.psql("SELECT 1", PGPASSWORD="wrong")
         self.assertIn("authentication failed", err)
         self.assertEqual(code, 2)
 
@@ -175,7 +182,7 @@ class PsqlTests(GatewayCase):
         self.assertEqual(err, "")
         self.assertIn("Ann\tann@example.org\t****1111\t****1111", out)
         self.assertNotIn(CARD, out)
-        path = Path(self.mktemp())
+        path = self.file()
         path.write_text("71\t1\t1\tcopied\n72\t1\t2\tcopied\n")
         out, err, _ = await self.psql(f"\\copy orders FROM '{path}'")
         self.assertEqual(err, "")
@@ -205,12 +212,18 @@ class PsqlTests(GatewayCase):
 
     async def test_broker_away(self) -> None:
         self.gateway.away = "the broker is away"
-        out, err, _ = await self.psql("SELECT 1")
+        _out, err, _ = await self.psql("SELECT 1")
         self.assertIn("57P03", err)
 
     async def test_large_statement(self) -> None:
-        out, err, _ = await self.psql("SELECT " + "+".join(["1"] * 5000) + ", count(card_number) FROM customers")
-        self.assertIn("5000|", out + err)
+        out, err, _ = await self.psql(
+            "SELECT count(*) FROM orders WHERE id IN (" + ",".join(map(str, range(20000))) + ")"
+        )
+        self.assertEqual((out, err), ("3\n", ""))
+        # chained deeper than any parser of ours follows: refused, and nobody else notices
+        out, err, _ = await self.psql("SELECT 1" + "+1" * 30000, "SELECT 2")
+        self.assertIn("42501", err)
+        self.assertEqual(out, "2\n")
 
 
 class HoldTests(GatewayCase):
@@ -226,7 +239,7 @@ class HoldTests(GatewayCase):
         approval = await asked
         self.assertEqual(self.server.query("SELECT note FROM orders WHERE id = 1"), "a")
         self.gateway.approvals.approve(approval.id)
-        out, err, code = await running
+        out, err, _code = await running
         self.assertEqual(out, "UPDATE 1\n")
         self.assertIn("A-1", err)
         self.assertIn("hoopctl approvals approve A-1", err)
@@ -239,7 +252,7 @@ class HoldTests(GatewayCase):
         asked = self.gateway.approvals.next_request()
         running = defer.ensureDeferred(self.psql(self.STATEMENT))
         self.gateway.approvals.deny((await asked).id)
-        out, err, _ = await running
+        _out, err, _ = await running
         self.assertIn("not on a Friday", err)
         self.assertEqual(self.server.query("SELECT note FROM orders WHERE id = 1"), "a")
 
@@ -284,12 +297,12 @@ class HoldTests(GatewayCase):
         await done
         self.gateway.approvals.approve(approval.id)
         self.assertEqual(self.server.query("SELECT note FROM orders WHERE id = 1"), "a")
-        out, err, _ = await self.psql(self.STATEMENT)
+        out, _err, _ = await self.psql(self.STATEMENT)
         self.assertEqual(out, "UPDATE 1\n")
         self.assertEqual(self.gateway.approvals.requests[approval.id].state, "executed")
 
     async def test_in_a_transaction(self) -> None:
-        out, err, _ = await self.psql("BEGIN", self.STATEMENT)
+        _out, err, _ = await self.psql("BEGIN", self.STATEMENT)
         self.assertIn("open transaction", err)
 
     async def test_extended_protocol(self) -> None:
@@ -319,19 +332,18 @@ class DriverTests(GatewayCase):
                 seen["binary"] = connection.execute(ask, (1,), binary=True).fetchall()
                 for _ in range(8):
                     seen["prepared"] = connection.execute(ask, (2,), prepare=True).fetchall()
-                with connection.transaction():
-                    with connection.cursor("walk") as cursor:
-                        cursor.execute("SELECT id, card_number FROM customers ORDER BY id")
-                        seen["cursor"] = cursor.fetchmany(2) + cursor.fetchall()
+                with connection.transaction(), connection.cursor("walk") as cursor:
+                    cursor.execute("SELECT id, card_number FROM customers ORDER BY id")
+                    seen["cursor"] = cursor.fetchmany(2) + cursor.fetchall()
                 with connection.pipeline():
                     first = connection.execute("SELECT card_number FROM customers WHERE id = 1")
                     second = connection.execute("SELECT name FROM customers WHERE id = 1")
                     seen["pipeline"] = (first.fetchall(), second.fetchall())
                 try:
                     with connection.pipeline():
-                        connection.execute("INSERT INTO orders (total) VALUES (55)")
+                        connection.execute("INSERT INTO orders (total, note) VALUES (55, 'p')")
                         connection.execute("DROP TABLE orders")
-                        connection.execute("INSERT INTO orders (total) VALUES (56)")
+                        connection.execute("INSERT INTO orders (total, note) VALUES (56, 'p')")
                 except psycopg.Error as error:
                     seen["refused"] = error.sqlstate
                 seen["after"] = connection.execute("SELECT 5").fetchall()
@@ -360,7 +372,7 @@ class DriverTests(GatewayCase):
         self.assertEqual(seen["copy"], b"1\t****1111\n2\t****0004\n3\t\\N\n")
         self.assertEqual(seen["copy query"], "42501")
         self.assertEqual(seen["bulk"], (1000,))
-        self.assertEqual(self.server.query("SELECT count(*) FROM orders WHERE total IN (55, 56)"), "0")
+        self.assertEqual(self.server.query("SELECT count(*) FROM orders WHERE note = 'p'"), "0")
         self.server.query("DELETE FROM orders WHERE note LIKE 'bulk%'")
         self.assertNotIn(CARD, self.recorded())
 
@@ -374,12 +386,19 @@ class DriverTests(GatewayCase):
             async def run() -> Any:
                 context = ssl.create_default_context(cafile=str(self.server.directory / "server.crt"))
                 connection = await asyncpg.connect(
-                    host="127.0.0.1", port=self.port, user="priya", password="priya-token", database="orders", ssl=context
+                    host="127.0.0.1",
+                    port=self.port,
+                    user="priya",
+                    password="priya-token",
+                    database="orders",
+                    ssl=context,
                 )
                 first = await connection.fetch("SELECT id, name, card_number FROM customers WHERE id = $1", 1)
                 statement = await connection.prepare("SELECT card_number FROM customers ORDER BY id")
                 second = [row[0] for row in await statement.fetch()] + [row[0] for row in await statement.fetch()]
-                await connection.executemany("INSERT INTO orders (total, note) VALUES ($1, 'many')", [(n,) for n in range(50)])
+                await connection.executemany(
+                    "INSERT INTO orders (total, note) VALUES ($1, 'many')", [(n,) for n in range(50)]
+                )
                 async with connection.transaction():
                     third = [row[0] async for row in connection.cursor("SELECT card_number FROM customers ORDER BY id")]
                 await connection.close()
@@ -402,7 +421,12 @@ class DriverTests(GatewayCase):
         def work() -> Any:
             context = ssl.create_default_context(cafile=str(self.server.directory / "server.crt"))
             connection = pg8000.native.Connection(
-                "priya", host="127.0.0.1", port=self.port, password="priya-token", database="orders", ssl_context=context
+                "priya",
+                host="127.0.0.1",
+                port=self.port,
+                password="priya-token",
+                database="orders",
+                ssl_context=context,
             )
             rows = connection.run("SELECT id, card_number FROM customers WHERE id = :id", id=1)
             connection.close()
@@ -425,7 +449,9 @@ class DriverTests(GatewayCase):
         self.assertEqual(await self.thread(work), ("57014", (3,)))
 
     async def test_definitions_changed_by_others_are_seen(self) -> None:
-        self.server.query("CREATE TABLE safe (id int, note text); INSERT INTO safe VALUES (1, 'n'); ALTER TABLE safe OWNER TO app")
+        self.server.query(
+            "CREATE TABLE safe (id int, note text); INSERT INTO safe VALUES (1, 'n'); ALTER TABLE safe OWNER TO app"
+        )
         self.addCleanup(self.server.query, "DROP TABLE IF EXISTS safe")
 
         def work() -> Any:

@@ -1,8 +1,8 @@
-"""The client's connection to the listener: its phases, its target, and the carrying of bytes between both.
+"""The client's connection to the listener: its phases from the first byte to the session, and its end.
 
-Thin Twisted over the pure parts. It owns timeouts, TLS on the client's leg, back-pressure in both directions, the
-order "recording on disk, then forwarded", and the asking of the route's services. Every error is turned into the
-protocol's own here, once (L{hoopd.protocols.postgres.errors}).
+Thin Twisted over L{hoopd.protocols.postgres.startup}. It owns the login's timeout, TLS on the client's leg and the
+proof of identity; the session itself is L{hoopd.protocols.postgres.relay}'s. Every error is turned into the protocol's
+own here, once (L{hoopd.protocols.postgres.errors}).
 """
 
 from __future__ import annotations
@@ -12,60 +12,25 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hoopd.errors import Denied, HoopdError, PeerError, TargetError
-from hoopd.flow.route import Notice, Route
-from hoopd.protocols.postgres import backend, errors, frontend, startup, withhold
-from hoopd.protocols.postgres.catalogue_reader import SharedCatalogue
+from hoopd.errors import HoopdError, PeerError, TargetError
+from hoopd.protocols.postgres import backend, errors, frontend, startup
 from hoopd.protocols.postgres.codec import INT32
-from hoopd.protocols.postgres.core import Core
-from hoopd.protocols.postgres.judgement import Judge
-from hoopd.protocols.postgres.session import AskCancel, AskEnd, AskHold, AskParse, AskRefresh
+from hoopd.protocols.postgres.opening import Opening
+from hoopd.protocols.postgres.relay import Relay
 from hoopd.protocols.postgres.startup import ClientStartup, Login
-from hoopd.protocols.postgres.state import State
-from hoopd.protocols.postgres.target import TargetConnection, cancel, connect, keep_alive, settings_for
-from hoopd.protocols.postgres.upstream import Ready
+from hoopd.protocols.postgres.target import keep_alive
 from hoopd.secret import Secret
-from hoopd.sql.grammar import Unparsed
-from hoopd.values import Admission, Approval, Peer, Proof
+from hoopd.sql.catalogue import Catalogue
+from hoopd.values import Peer, Proof
 
 #: a PasswordMessage: JWTs with many groups reach 16 kB
 PASSWORD_MAX = 64 * 1024
-
-
-@implementer(IPushProducer)
-class Valve:
-    """One transport's reading, paused while anybody has a reason to."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._reasons: set[str] = set()
-
-    def shut(self, reason: str) -> None:
-        if not self._reasons:
-            self._transport.pauseProducing()
-        self._reasons.add(reason)
-
-    def open(self, reason: str) -> None:
-        if reason in self._reasons:
-            self._reasons.discard(reason)
-            if not self._reasons:
-                self._transport.resumeProducing()
-
-    def pauseProducing(self) -> None:
-        """The consumer is full."""
-        self.shut("consumer")
-
-    def resumeProducing(self) -> None:
-        self.open("consumer")
-
-    def stopProducing(self) -> None:
-        """The consumer is gone; its own end of connection closes this one."""
 
 
 @implementer(IHandshakeListener)
@@ -94,20 +59,10 @@ class ClientConnection(Protocol):
         self._password = b""
         self._login: Login | None = None
         self._timer: Any = None
-        self._gone = False
         self._ended = ""
-        self._opening: Deferred[None] | None = None
-        self._admission: Admission | None = None
-        self._route: Route | None = None
-        self._core: Core | None = None
-        self._target: TargetConnection | None = None
-        self._target_key: bytes | None = None
-        self._shared: SharedCatalogue | None = None
-        self._valve: Valve | None = None
-        self._holding: Deferred[Approval] | None = None
-        self._outgoing: list[bytes] = []
-        self._outgoing_size = 0
-        self._syncing = False
+        self._opening: Opening | None = None
+        self._running: Deferred[None] | None = None
+        self._relay: Relay | None = None
 
     # -- connection --------------------------------------------------------------------------------------------
 
@@ -138,7 +93,6 @@ class ClientConnection(Protocol):
         self._startup.encrypted()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._gone = True
         self._close(self._ended or "the client closed the connection")
         self._factory.left(self)
         self._worker.closed(self)
@@ -166,57 +120,38 @@ class ClientConnection(Protocol):
             fields = {"peer": self._host, "session": self.session, "protocol": "postgres", "what": str(error)}
             self._worker.event("peer.error", fields)
         elif isinstance(error, TargetError):
-            target = self._admission.target.name if self._admission is not None else ""
+            target = self._login.target if self._login is not None else ""
             self._worker.event("target.error", {"session": self.session, "target": target, "what": str(error)})
-        core = self._core
-        if core is not None and core.state.to_client:
-            self.transport.writeSequence(core.state.to_client)
-            core.state.to_client = []
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close(False)
         if error is not None:
             refusal = errors.refusal(error)
-            if self._route is not None:
+            if self._opening is not None:
                 fields = {"operation": 0, "severity": "FATAL", "code": refusal.sqlstate, "text": refusal.why}
-                self._recorded("error", {**fields, "from": "gateway"})
+                self._opening.record("error", {**fields, "from": "gateway"})
             self.transport.write(errors.response(refusal, "FATAL"))
         elif last:
             self.transport.write(last)
-        if self._valve is not None:
-            self.transport.unregisterProducer()
         self.transport.loseConnection()
         self._close(self._ended)
         # a peer that does not read its error must not keep the socket
         self._timer = self._worker.reactor.callLater(10.0, self.transport.abortConnection)
 
-    def _recorded(self, kind: str, fields: dict[str, Any]) -> None:
-        assert self._route is not None
-        try:
-            self._route.record(kind, fields)
-        except HoopdError as error:
-            self.log.error("{session}: {error}", session=self.session, error=str(error))
-
     def _close(self, why: str) -> None:
         """The session is over: everything of it is given back. Runs once."""
         self._logged_in()
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close(True)
         opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.cancel()
-        holding, self._holding = self._holding, None
-        if holding is not None:
-            holding.cancel()
-        shared, self._shared = self._shared, None
-        if shared is not None:
-            shared.leave(self)
-        target, self._target = self._target, None
-        if target is not None:
-            target.lost = None
-            target.receiver = lambda data: None
-            if self._core is not None:
-                target.transport.unregisterProducer()
-                target.transport.write(frontend.TERMINATE_MESSAGE)
-            target.transport.loseConnection()
-        route, self._route = self._route, None
-        if route is not None:
-            route.close(why)
+        if opening is None:
+            return
+        opening.close(why)
+        running, self._running = self._running, None
+        if running is not None and opening.admission is not None:
+            # an admission under way is not interrupted: what it brings is given back when it is there
+            running.cancel()
 
     def _logged_in(self) -> None:
         timer, self._timer = self._timer, None
@@ -280,8 +215,10 @@ class ClientConnection(Protocol):
             raise PeerError("malformed password message")
         secret, self._password = Secret(self._password[5:-1]), b""
         self._phase = self._too_early
-        self._opening = Deferred.fromCoroutine(self._open(secret))
-        self._opening.addErrback(self._not_opened)
+        assert self._login is not None
+        opening = self._opening = Opening(self._factory, self._login, self)
+        self._running = Deferred.fromCoroutine(self._open(opening, secret))
+        self._running.addErrback(self._not_opened)
 
     def _too_early(self, data: bytes) -> None:
         if data == frontend.TERMINATE_MESSAGE:
@@ -290,294 +227,49 @@ class ClientConnection(Protocol):
         raise PeerError("bytes before the session was ready")
 
     def _not_opened(self, failure: Failure) -> None:
-        self._opening = None
-        if failure.check(CancelledError):
+        self._running = None
+        if failure.check(CancelledError) or self._ended:
             return
         if not failure.check(HoopdError):
             self.log.failure("a session could not be opened", failure)
         self._finish(failure.value, f"not opened: {failure.getErrorMessage()}")
 
-    # -- opening -----------------------------------------------------------------------------------------------
-
-    async def _open(self, secret: Secret) -> None:
-        worker, login = self._worker, self._login
-        assert login is not None
-        admission = await worker.sessions.admit(Proof(login.user, secret, self._peer()), login.target, "postgres")
-        self._admission = admission
-        self._route = Route(worker, admission, worker.recorder(admission), worker.config.durability)
-        if self._gone or self._ended:
-            route, self._route = self._route, None
-            route.close("the client left before the session began")
-            return
-        self.session, self.identified = admission.session, (admission.session, admission.token)
-        database = self._database(login, admission)
-        self._recorded("state", {"name": "database", "value": database})
-        if login.application_name:
-            shown = "".join(c if c.isprintable() else "?" for c in login.application_name)
-            self._recorded("state", {"name": "application_name", "value": shown[:200]})
-        self._shared = self._factory.catalogues.of(admission.target, database)
-        reading = self._shared.join(
-            self, lambda: worker.sessions.catalogue_grant(admission.session, admission.token), self._catalogue_changed
-        )
-        try:
-            name = f"hoopd {admission.identity.name} {admission.session}"
-            settings = settings_for(admission.target, database, name, login.settings)
-            self._target, ready = await connect(
-                worker.reactor, worker.vault, admission.grant, admission.target, settings
-            )
-        except BaseException:
-            reading.addErrback(lambda failure: None)  # the session ends for the other reason
-            raise
-        catalogue = await reading
-        self._target_key = ready.key
-        await self._begin(login, admission, database, ready, catalogue)
-
-    def _database(self, login: Login, admission: Admission) -> str:
-        databases = admission.target.databases
-        if not login.database:
-            return databases[0] if databases else admission.target.username
-        if databases and login.database not in databases:
-            raise Denied(f'no database "{login.database}" is open at {login.target}', hint=", ".join(databases))
-        return login.database
-
-    async def _begin(self, login: Login, admission: Admission, database: str, ready: Ready, catalogue: Any) -> None:
-        worker, factory = self._worker, self._factory
-        # 31 bits of number, as drivers read it signed; the secret of 3.2 may be longer
-        key = bytes((factory.random(1)[0] & 0x7F,)) + factory.random(3) + factory.random(32 if login.spoken else 4)
-        await worker.sessions.register_cancel(admission.session, admission.token, key)
-        if self._gone or self._ended:
-            return
-        self._opening = None
-        began = worker.reactor.seconds()
-        judge = Judge(
-            worker,
-            admission.identity,
-            admission.target,
-            factory.cache,
-            lambda: admission.started_at + worker.reactor.seconds() - began,
-        )
-        state = State(
-            judge,
-            self._route,
-            factory.limits,
-            catalogue,
-            lambda: worker.masker,
-            admission.session,
-            database,
-            dict(ready.parameters),
-            login.reason,
-            worker.reactor.seconds,
-        )
-        self._core = Core(state)
-        parts = [backend.authentication(backend.AUTH_OK)]
-        parts += [backend.parameter_status(name, value) for name, value in ready.parameters.items()]
-        parts.append(backend.backend_key(key))
-        if not judge.masks():
-            parts += [backend.message(backend.NOTICE, each) for each in ready.notices]
-        else:
-            parts += [backend.message(backend.NOTICE, withhold.scrubbed(each)) for each in ready.notices]
-        parts.append(backend.ready(b"I"))
-        self.transport.writeSequence(parts)
-        self._logged_in()
-        assert self._target is not None
-        self._valve = Valve(self.transport)
-        self._target.transport.registerProducer(self._valve, True)
-        self.transport.registerProducer(Valve(self._target.transport), True)
-        self._phase = self._client_bytes
-        self._target.begin(self._target_bytes, self._target_lost)
-
     # -- the session -------------------------------------------------------------------------------------------
 
-    def _client_bytes(self, data: bytes) -> None:
-        assert self._core is not None
-        self._core.client_bytes(data)
-        self._carry()
-
-    def _target_bytes(self, data: bytes) -> None:
-        if not self._ended:
-            self._guarded(self._from_target, data)
-
-    def _from_target(self, data: bytes) -> None:
-        assert self._core is not None
-        self._core.target_bytes(data)
-        self._carry()
-
-    def _target_lost(self, why: str) -> None:
-        self._finish(TargetError(why), why)
-
-    def _catalogue_changed(self, catalogue: Any) -> None:
-        if self._core is not None and not self._core.state.stale:
-            self._resume(self._core.refreshed, catalogue)
-
-    def _resume(self, call: Callable[..., None], *arguments: Any) -> None:
-        """An answer to an ask."""
-        if self._ended or self._core is None:
-            return
-
-        def run() -> None:
-            call(*arguments)
-            self._carry()
-
-        self._guarded(run)
-
-    def _carry(self) -> None:
-        """Empty the core's outputs."""
-        core = self._core
-        assert core is not None
-        state = core.state
-        while state.to_client or state.to_target or state.asks:
-            if state.to_client:
-                octets, state.to_client = state.to_client, []
-                self.transport.writeSequence(octets)
-            if state.to_target:
-                self._forward()
-            asks, state.asks = state.asks, []
-            for ask in asks:
-                _ASKS[type(ask)](self, ask)
-            if self._ended:
-                return
-        assert self._valve is not None
-        waiting = core.backlog + self._outgoing_size
-        if waiting > state.limits.queue and not core.holding:
-            self._valve.shut("backlog")
-        else:
-            self._valve.open("backlog")
-
-    def _forward(self) -> None:
-        core, target, route = self._core, self._target, self._route
-        assert core is not None
-        assert target is not None
-        assert route is not None
-        state = core.state
-        octets, state.to_target = state.to_target, []
-        if not state.sync_needed and not self._syncing:
-            target.transport.writeSequence(octets)
-            return
-        self._outgoing += octets
-        self._outgoing_size += sum(map(len, octets))
-        if not self._syncing:
-            self._sync()
-
-    def _sync(self) -> None:
-        """The recording goes to disk; what waits for it, and what came behind, is forwarded then, in order."""
-        assert self._core is not None
-        assert self._route is not None
-        self._syncing = True
-        self._core.state.sync_needed = False
-        octets, self._outgoing, self._outgoing_size = self._outgoing, [], 0
-        self._route.sync().addCallbacks(lambda _: self._synced(octets), self._not_synced)
-
-    def _synced(self, octets: list[bytes]) -> None:
-        self._syncing = False
-        if self._ended or self._target is None or self._core is None:
-            return
-        self._target.transport.writeSequence(octets)
-        if self._outgoing:
-            if self._core.state.sync_needed:
-                self._sync()
-            else:
-                octets, self._outgoing, self._outgoing_size = self._outgoing, [], 0
-                self._target.transport.writeSequence(octets)
-        self._guarded(self._carry)
-
-    def _not_synced(self, failure: Failure) -> None:
-        self._syncing = False
-        self._finish(failure.value, "the recording cannot be written")
-
-    # -- asks --------------------------------------------------------------------------------------------------
-
-    def _hold(self, ask: AskHold) -> None:
-        assert self._route is not None
-        holding = self._route.hold(
-            ask.operation, ask.held, ask.in_transaction, self._tell_held, lambda: not self._gone and not self._ended
-        )
-        self._holding = holding
-        holding.addCallbacks(self._released, self._not_released)
-
-    def _tell_held(self, approval: Approval, notice: Notice) -> None:
-        if not self._ended:
-            self.transport.write(backend.notice(f"hoopd: {notice.text}", notice.detail, notice.hint))
-
-    def _released(self, approval: Approval) -> None:
-        self._holding = None
-        if self._core is not None and not self._ended:
-            self._resume(self._core.released, approval.id)
-
-    def _not_released(self, failure: Failure) -> None:
-        self._holding = None
-        if failure.check(CancelledError):
-            return
-        if not failure.check(HoopdError):
-            self.log.failure("a hold failed", failure)
-        if self._core is not None and not self._ended:
-            self._resume(self._core.refused, errors.refusal(failure.value))
-
-    def _parse(self, ask: AskParse) -> None:
-        assert self._core is not None
-        core = self._core
-
-        def failed(failure: Failure) -> None:
-            problem = failure.value
-            if not isinstance(problem, Unparsed):
-                self.log.failure("a statement could not be parsed", failure)
-                problem = Unparsed("the statement could not be judged")
-            self._resume(core.parsed, problem)
-
-        self._factory.pool.parse(ask.text).addCallback(lambda tree: self._resume(core.parsed, tree)).addErrback(failed)
-
-    def _refresh(self, ask: AskRefresh) -> None:
-        if self._shared is None or self._core is None:
-            return
-        core = self._core
-        read = self._shared.refresh()
-        if ask.waiting:
-            read.addCallback(lambda catalogue: self._resume(core.refreshed, catalogue))
-            read.addErrback(lambda failure: self._finish(failure.value, "the catalogue cannot be read"))
-        else:
-            # the reader has logged it, and looks again by itself
-            read.addErrback(lambda failure: None)
-
-    def _cancel_target(self, ask: AskCancel) -> None:
-        core, admission = self._core, self._admission
-        assert core is not None
+    async def _open(self, opening: Opening, secret: Secret) -> None:
+        await opening.run(Proof(opening.login.user, secret, self._peer()))
+        admission = opening.admission
         assert admission is not None
-        if self._target_key is None:
-            core.state.cancelling = False
+        if self._ended:
             return
-        sent = cancel(self._worker.reactor, admission.target, self._target_key)
-        sent.addErrback(lambda failure: self.log.warn("cancel: {why}", why=failure.getErrorMessage()))
-        sent.addCallback(lambda _: self._resume(core.cancelled))
+        self.session, self.identified = admission.session, (admission.session, admission.token)
+        self._running = None
+        self._logged_in()
+        self._relay = Relay(self._factory, opening, self.transport, self._guarded, self._finish)
+        self._phase = self._relay_bytes
+        self._relay.begin()
 
-    def _end(self, ask: AskEnd) -> None:
-        self._finish(None, ask.why)
+    def _relay_bytes(self, data: bytes) -> None:
+        assert self._relay is not None
+        self._relay.client_bytes(data)
+
+    def catalogue_changed(self, catalogue: Catalogue) -> None:
+        """The database's catalogue is another now."""
+        if self._relay is not None:
+            self._relay.catalogue_changed(catalogue)
 
     # -- what the worker calls ---------------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """A CancelRequest for this session was accepted."""
-        if self._ended or self._core is None or self._route is None:
-            return
-        if self._route.withdraw("the requester interrupted it"):
-            return
-        if self._core.busy:
-            self._core.state.cancelling = self._target_key is not None
-            self._recorded("cancel", {"operation": self._core.state.fifo[0].operation, "why": "the client asked"})
-            self._cancel_target(AskCancel())
+        if self._relay is not None:
+            self._relay.cancel()
 
     def end(self, why: str) -> None:
         """The session ends now: revoked, unknown to a new broker, or the gateway stops."""
         if not self._ended:
             text = f"hoopd ends this session: {why}"
             self._finish(None, why, backend.error_response("57P01", text, severity="FATAL"))
-
-
-_ASKS: dict[type, Callable[[ClientConnection, Any], None]] = {
-    AskHold: ClientConnection._hold,
-    AskParse: ClientConnection._parse,
-    AskRefresh: ClientConnection._refresh,
-    AskCancel: ClientConnection._cancel_target,
-    AskEnd: ClientConnection._end,
-}
 
 
 def _is_loopback(host: str) -> bool:

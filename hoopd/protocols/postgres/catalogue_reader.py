@@ -56,8 +56,9 @@ class Querist:
         return answer
 
     def close(self) -> None:
-        self._connection.transport.write(frontend.TERMINATE_MESSAGE)
-        self._connection.transport.loseConnection()
+        """Close; what still waits for an answer fails."""
+        self._connection.leave(self._reactor)
+        self._lost("the catalogue is not needed any more")
 
     def _send(self) -> None:
         self._rows, self._error, self._size = [], None, 0
@@ -231,8 +232,9 @@ class SharedCatalogue:
                 tell(catalogue)
 
     def _failed(self, failure: Failure) -> None:
-        fields = {"target": self._target.name, "database": self._database, "why": failure.getErrorMessage()}
-        self._worker.event("catalogue.failed", fields)
+        if self._users:
+            fields = {"target": self._target.name, "database": self._database, "why": failure.getErrorMessage()}
+            self._worker.event("catalogue.failed", fields)
         waiting, self._reading = self._reading, []
         self._finished()
         for each in waiting:

@@ -15,8 +15,9 @@ from hoopd.flow.judge import Judgements, merged
 from hoopd.policy.statements import operation
 from hoopd.sql.analysis import Analysis, SessionSettings, Statement, analyse
 from hoopd.sql.catalogue import Catalogue
+from hoopd.sql.coverage import derived
 from hoopd.sql.grammar import ParseTree, Unparsed, parse
-from hoopd.sql.lineage import OutputPlan, output_plan, strongest
+from hoopd.sql.lineage import OutputPlan, output_plan
 from hoopd.sql.scrub import parameters_to_redact, redact, redact_tokens
 from hoopd.values import Decision, Identity, Mask, Operation, Target
 
@@ -247,7 +248,7 @@ def _plan(
 ) -> OutputPlan:
     plan = output_plan(statement, masks, catalogue, settings, trusted)
     if uncertain and masks and plan.refused is None:
-        return OutputPlan(fallback=strongest(masks), suspicious=plan.suspicious)
+        return OutputPlan(fallback=derived(masks), suspicious=plan.suspicious)
     return plan
 
 

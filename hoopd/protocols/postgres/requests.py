@@ -10,19 +10,15 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from hoopd.errors import PeerError, Unavailable
-from hoopd.protocols.postgres import frontend, records
-from hoopd.protocols.postgres.errors import refusal as as_refusal
-from hoopd.protocols.postgres.frontend import Bind, Execute, Parse
+from hoopd.errors import PeerError
+from hoopd.protocols.postgres import frontend
+from hoopd.protocols.postgres.frontend import Execute, Parse
 from hoopd.protocols.postgres.judgement import Judgement, Refusal
 from hoopd.protocols.postgres.names import UNSETTLED
-from hoopd.protocols.postgres.session import POISON, POISON_NAME, AskEnd, AskHold, Expected, Held, Portal, Prepared, Run
+from hoopd.protocols.postgres.permission import Permission
+from hoopd.protocols.postgres.session import POISON, POISON_NAME, AskEnd, Expected, Portal, Prepared, Run
 from hoopd.protocols.postgres.startup import check_reason
 from hoopd.protocols.postgres.state import State
-from hoopd.values import HeldOperation
-
-#: SQL statements that make or drop portals under names of their choice
-_CURSORS = frozenset({"DeclareCursorStmt", "ClosePortalStmt", "FetchStmt"})
 
 #: what may come while a COPY reads from the client: anything else would be taken by the server as part of it
 _DURING_COPY = frozenset(b"dcfHSX")
@@ -33,6 +29,7 @@ class Requests:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._permission = Permission(state)
         self._methods = {
             b"Q"[0]: self._query,
             b"P"[0]: self._parse,
@@ -66,7 +63,9 @@ class Requests:
         if state.skipping:
             return True  # the server would skip it as well
         if state.uncertain and state.fifo:
-            return self._after_replies()  # definitions change: what they are then is known when it has answered
+            return (
+                self._permission.after_replies()
+            )  # definitions change: what they are then is known when it has answered
         judgement = state.judged(text, ())
         if judgement is None:
             return False
@@ -78,18 +77,17 @@ class Requests:
             state.expect(Expected("query", own=judgement.own, own_value=state.reason or "", judgement=judgement))
             state.to_target.append(frontend.query(b""))
             return True
-        portal = None
-        outcome = self._permitted(judgement, portal, text)
-        if outcome is False:
+        outcome = self._permission.ask(judgement, None, text)
+        if outcome is None:
             return False
         # the server drops both at the start of a simple query, before it parses it
         state.statements.forget(b"")
         state.portals.forget(b"")
-        number, refusal, approval = outcome
+        number, refusal, approval = outcome.operation, outcome.refusal, outcome.approval
         if refusal is not None:
             self._refuse_query(number, judgement, refusal)
             return True
-        self._record(number, judgement, None, approval)
+        self._permission.record(number, judgement, None, approval)
         expected = Expected("query", number, judgement=judgement)
         limit, rules = judgement.decision.limits.max_rows, judgement.decision.rules
         expected.runs = deque(
@@ -100,12 +98,12 @@ class Requests:
             expected.runs.append(Run(number, None, approval=approval, limit=limit, started=state.now()))
         state.expect(expected)
         state.to_target.append(buffer[at:end])
-        self._follow(judgement, expected)
+        self._permission.follow(judgement, expected)
         return True
 
     def _refuse_query(self, number: int, judgement: Judgement, refusal: Refusal) -> None:
         state = self.state
-        self._record(number, judgement, None, None, refusal)
+        self._permission.record(number, judgement, None, None, refusal)
         state.expect(Expected("query", number, refusal=refusal))
         state.to_target.append(frontend.query(POISON))
 
@@ -138,7 +136,7 @@ class Requests:
             refusal = Refusal("54000", "too many prepared statements in one session", hint="Close those not used.")
         if refusal is not None:
             number = state.route.next_operation()
-            self._record(number, judgement, None, None, refusal)
+            self._permission.record(number, judgement, None, None, refusal)
             state.expect(Expected("parse", number, refusal=refusal))
             state.to_target.append(Parse(parse.name, POISON).encode())
             return True
@@ -155,7 +153,7 @@ class Requests:
             return True
         prepared = state.statements.find(bind.statement, state.segment)
         if prepared is UNSETTLED:
-            return self._after_replies()
+            return self._permission.after_replies()
         if prepared is None:
             self._unknown("26000", "prepared statement", bind.statement)
             return True
@@ -176,12 +174,12 @@ class Requests:
         if named.kind == b"S":
             prepared = state.statements.find(named.name, state.segment)
             if prepared is UNSETTLED:
-                return self._after_replies()
+                return self._permission.after_replies()
             expected.prepared = prepared
         else:
             portal = state.portals.find(named.name, state.segment)
             if portal is UNSETTLED:
-                return self._after_replies()
+                return self._permission.after_replies()
             if portal is not None:
                 portal.describing = state.segment
                 expected.portal, prepared = portal, portal.prepared
@@ -205,7 +203,7 @@ class Requests:
             return True
         portal = state.portals.find(execute.portal, state.segment)
         if portal is UNSETTLED:
-            return self._after_replies()
+            return self._permission.after_replies()
         if portal is None:
             self._unknown("34000", "portal", execute.portal)
             return True
@@ -224,12 +222,12 @@ class Requests:
             state.expect(Expected("execute", own=judgement.own, own_value=state.reason or "", judgement=judgement))
             state.to_target.append(buffer[at:end])
             return True
-        outcome = self._permitted(judgement, portal, prepared.text)
-        if outcome is False:
+        outcome = self._permission.ask(judgement, portal, prepared.text)
+        if outcome is None:
             return False
-        number, refusal, approval = outcome
+        number, refusal, approval = outcome.operation, outcome.refusal, outcome.approval
         if refusal is not None:
-            self._record(number, judgement, portal.bind, None, refusal)
+            self._permission.record(number, judgement, portal.bind, None, refusal)
             self._poison(Expected("execute", number, refusal=refusal))
             return True
         self._forward_execute(number, judgement, portal, approval, execute, buffer[at:end])
@@ -239,7 +237,7 @@ class Requests:
         self, number: int, judgement: Judgement, portal: Portal, approval: str | None, execute: Execute, raw: bytes
     ) -> None:
         state = self.state
-        self._record(number, judgement, portal.bind, approval)
+        self._permission.record(number, judgement, portal.bind, approval)
         judged = judgement.statements[0] if judgement.statements else None
         run = Run(number, judged, portal, approval, judgement.decision.limits.max_rows, judgement.decision.rules)
         run.formats, run.started = portal.bind.results, state.now()
@@ -261,7 +259,7 @@ class Requests:
             # what follows must not run if the limit cuts this one
             state.barrier = True
             state.to_target.append(frontend.FLUSH_MESSAGE)
-        self._follow(judgement, expected)
+        self._permission.follow(judgement, expected)
 
     def _close(self, buffer: bytes, at: int, end: int) -> bool:
         state = self.state
@@ -295,7 +293,7 @@ class Requests:
         run = state.copy_in
         if run is None:
             # before CopyInResponse it must wait; with nothing running the server would drop it
-            return not state.fifo or state.skipping or self._after_replies()
+            return not state.fifo or state.skipping or self._permission.after_replies()
         state.copied(run, buffer[at + 5 : end])
         state.to_target.append(buffer[at:end])
         return True
@@ -303,7 +301,7 @@ class Requests:
     def _copy_done(self, buffer: bytes, at: int, end: int) -> bool:
         state = self.state
         if state.copy_in is None:
-            return not state.fifo or state.skipping or self._after_replies()
+            return not state.fifo or state.skipping or self._permission.after_replies()
         state.copy_ended(state.copy_in)
         state.copy_in = None
         state.to_target.append(buffer[at:end])
@@ -340,129 +338,6 @@ class Requests:
         except PeerError as error:
             return Refusal("22023", str(error))
         return None
-
-    def _permitted(
-        self, judgement: Judgement, portal: Portal | None, text: bytes
-    ) -> tuple[int, Refusal | None, str | None] | Any:
-        """Whether an operation may be forwarded now.
-
-        @return: C{(operation id, refusal or None, approval or None)}; False while that is not known.
-        """
-        state = self.state
-        held, refusal = state.held, judgement.refusal
-        begun = portal is not None and portal.begun
-        if held is not None:
-            if held.state == "asked":
-                return False
-            state.held = None
-            if held.refusal is not None:
-                return held.operation, held.refusal, None
-            if refusal is not None:
-                # policy changed while people decided
-                state.route.settle(held.approval, "failed", refusal.why)
-                return held.operation, refusal, None
-            return held.operation, None, held.approval
-        if refusal is None:
-            try:
-                state.route.gate()
-            except Unavailable as error:
-                refusal = as_refusal(error)
-        if refusal is not None or judgement.decision.verdict != "hold" or begun:
-            return state.route.next_operation(), refusal, None
-        if state.fifo:
-            # what came before is answered first: drivers need those replies, and its outcome decides on ours
-            return self._after_replies()
-        self._ask_hold(judgement, portal, text)
-        return False
-
-    def _after_replies(self) -> bool:
-        """Have the server answer what it was sent. @return: False: not yet"""
-        state = self.state
-        if not state.flushed:
-            state.to_target.append(frontend.FLUSH_MESSAGE)
-            state.flushed = True
-        return False
-
-    def _ask_hold(self, judgement: Judgement, portal: Portal | None, text: bytes) -> None:
-        state = self.state
-        number = state.route.next_operation()
-        bind = portal.bind if portal is not None else None
-        parameters = Bind(b"", b"", bind.formats, bind.values).encode() if bind is not None else b""
-        decision = judgement.decision
-        held = HeldOperation(
-            session=state.session,
-            protocol="postgres",
-            statement=text,
-            parameters=parameters,
-            context=state.context(),
-            redacted=judgement.redacted,
-            classes=tuple(sorted(judgement.classes)),
-            objects=judgement.objects,
-            reason=state.reason,
-            holds=decision.holds,
-            policy=decision.policy,
-        )
-        state.held = Held(number)
-        in_transaction = state.status != b"I" or state.segment_executes > 0
-        state.asks.append(AskHold(number, held, in_transaction))
-        fields = records.event(records.operation(number, judgement, "hold", state.reason, bind))
-        fields.pop("hint", None)
-        fields.pop("observed", None)
-        state.route.event("operation.held", fields)
-
-    def _record(
-        self,
-        number: int,
-        judgement: Judgement,
-        bind: Bind | None,
-        approval: str | None,
-        refusal: Refusal | None = None,
-    ) -> None:
-        """Write the operation frame; nothing of the operation has been forwarded yet."""
-        state = self.state
-        verdict = "deny" if refusal is not None else "hold" if approval is not None else "allow"
-        frame = records.operation(number, judgement, verdict, state.reason, bind, refusal, approval)
-        state.route.record("operation", frame)
-        fields = records.event(frame)
-        if refusal is not None:
-            state.route.denied += 1
-            fields.pop("observed", None)
-            fields.pop("approval", None)
-            state.route.event("operation.denied", fields)
-            return
-        state.route.operations += 1
-        fields.pop("why", None)
-        fields.pop("hint", None)
-        state.route.event("operation.allowed", fields)
-        if state.route.durable(judgement.classes, approval is not None):
-            state.sync_needed = True
-
-    def _follow(self, judgement: Judgement, expected: Expected) -> None:
-        """What a forwarded text changes in the session, as far as we keep track of it."""
-        state = self.state
-        for each in judgement.statements:
-            statement, effect = each.statement, each.statement.effect
-            if "ddl" in statement.classes:
-                expected.ddl = state.uncertain = True
-            if statement.kind in _CURSORS and statement.kind != "FetchStmt":
-                state.portals.forget_all()
-            if effect is None:
-                continue
-            if effect.kind == "temporary":
-                state.temporary += 1
-            elif effect.kind == "discard":
-                state.statements.forget_all()
-                state.portals.forget_all()
-            elif effect.kind == "deallocate":
-                if effect.name:
-                    state.statements.forget(effect.name.encode())
-                else:
-                    state.statements.forget_all()
-            elif effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
-                try:
-                    state.reason = check_reason(effect.value)
-                except PeerError:
-                    state.reason = None  # no reason is better than one that approvers cannot read
 
 
 def _needs_columns(run: Run) -> bool:

@@ -17,8 +17,9 @@ from hoopd.protocols.postgres.names import Namespace
 from hoopd.protocols.postgres.session import Ask, AskParse, CoreLimits, Expected, Held, Portal, Prepared, Run
 from hoopd.sql.analysis import SessionSettings
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
+from hoopd.sql.coverage import coverage
 from hoopd.sql.grammar import ParseTree, Unparsed
-from hoopd.sql.lineage import Field, coverage
+from hoopd.sql.lineage import Field
 from hoopd.values import Mask
 
 
@@ -120,7 +121,7 @@ class State:
             if oid < FIRST_USER_OID or each.attribute <= 0:
                 found.append(None)
             elif oid not in self.catalogue.relations:
-                found.append(cover.strongest)
+                found.append(cover.worst)
             else:
                 mask = cover.columns.get((oid, each.attribute))
                 found.append(mask if mask is not None or oid in cover.traced else cover.tainted.get(oid))

@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from hoopd.errors import HoopdError, TargetError
 from hoopd.protocols.postgres import upstream
+from hoopd.protocols.postgres.frontend import TERMINATE_MESSAGE
 from hoopd.protocols.postgres.upstream import TargetStartup, cancel_request, ssl_request
 from hoopd.values import Grant, ScramServerFirst, Target, TargetTls
 
@@ -97,6 +98,8 @@ class TargetConnection(Protocol):
         self._ended = False
         self._why = ""
         self._early: list[bytes] = []
+        self._gone = False
+        self._timer: Any = None
 
     def _given_up(self, _: Any) -> None:
         self.abort()
@@ -180,6 +183,9 @@ class TargetConnection(Protocol):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         why = "the target closed the connection"
         if reason.check(SSL.Error) or "verif" in reason.getErrorMessage().lower():
             why = "the target's certificate is not good, or TLS failed"
@@ -193,11 +199,25 @@ class TargetConnection(Protocol):
         if self.lost is not None:
             self.lost(why)
 
+    def leave(self, reactor: Any) -> None:
+        """Say goodbye and close; at once if the target does not take it."""
+        self.receiver, self.lost = _ignored, _ignored
+        if self._gone:
+            return
+        self.transport.unregisterProducer()
+        self.transport.write(TERMINATE_MESSAGE)
+        self.transport.loseConnection()
+        self._timer = reactor.callLater(CONNECT_TIMEOUT, self.transport.abortConnection)
+
     def abort(self) -> None:
         """Close at once."""
         self._ended = True
-        if self.transport is not None:
+        if self.transport is not None and not self._gone:
             self.transport.abortConnection()
+
+
+def _ignored(_: Any) -> None:
+    """What a target says after the session's end is nobody's."""
 
 
 def settings_for(target: Target, database: str, application_name: str, settings: Mapping[str, str]) -> dict[str, str]:

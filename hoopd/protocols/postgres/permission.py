@@ -1,0 +1,159 @@
+"""Whether an operation may be forwarded now, and what is recorded of it first: decide, hold, record.
+
+Pure; the asking of approvers is the adapter's. Not the messages (L{hoopd.protocols.postgres.requests}).
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from hoopd.errors import PeerError, Unavailable
+from hoopd.protocols.postgres import frontend, records
+from hoopd.protocols.postgres.errors import refusal as as_refusal
+from hoopd.protocols.postgres.frontend import Bind
+from hoopd.protocols.postgres.judgement import Judgement, Refusal
+from hoopd.protocols.postgres.session import AskHold, Expected, Held, Portal
+from hoopd.protocols.postgres.startup import check_reason
+from hoopd.protocols.postgres.state import State
+from hoopd.values import HeldOperation
+
+#: SQL statements that make or drop portals under names of their choice
+_CURSORS = frozenset({"DeclareCursorStmt", "ClosePortalStmt"})
+
+
+@frozen
+class Outcome:
+    """An operation may be forwarded, under C{approval} if it was held, or is refused."""
+
+    operation: int
+    refusal: Refusal | None = None
+    approval: str | None = None
+
+
+class Permission:
+    """One session's way from a judgement to a recorded operation."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def ask(self, judgement: Judgement, portal: Portal | None, text: bytes) -> Outcome | None:
+        """Whether an operation may be forwarded now.
+
+        @return: None while that is not known.
+        """
+        state = self.state
+        held, refusal = state.held, judgement.refusal
+        begun = portal is not None and portal.begun
+        if held is not None:
+            if held.state == "asked":
+                return None
+            state.held = None
+            if held.refusal is not None:
+                return Outcome(held.operation, held.refusal)
+            if refusal is not None:
+                # policy changed while people decided
+                state.route.settle(held.approval, "failed", refusal.why)
+                return Outcome(held.operation, refusal)
+            return Outcome(held.operation, None, held.approval)
+        if refusal is None:
+            try:
+                state.route.gate()
+            except Unavailable as error:
+                refusal = as_refusal(error)
+        if refusal is not None or judgement.decision.verdict != "hold" or begun:
+            return Outcome(state.route.next_operation(), refusal)
+        if state.fifo:
+            # what came before is answered first: drivers need those replies, and its outcome decides on ours
+            self.after_replies()
+            return None
+        self._ask_hold(judgement, portal, text)
+        return None
+
+    def after_replies(self) -> bool:
+        """Have the server answer what it was sent. @return: False: not yet"""
+        state = self.state
+        if not state.flushed:
+            state.to_target.append(frontend.FLUSH_MESSAGE)
+            state.flushed = True
+        return False
+
+    def _ask_hold(self, judgement: Judgement, portal: Portal | None, text: bytes) -> None:
+        state = self.state
+        number = state.route.next_operation()
+        bind = portal.bind if portal is not None else None
+        parameters = Bind(b"", b"", bind.formats, bind.values).encode() if bind is not None else b""
+        decision = judgement.decision
+        held = HeldOperation(
+            session=state.session,
+            protocol="postgres",
+            statement=text,
+            parameters=parameters,
+            context=state.context(),
+            redacted=judgement.redacted,
+            classes=tuple(sorted(judgement.classes)),
+            objects=judgement.objects,
+            reason=state.reason,
+            holds=decision.holds,
+            policy=decision.policy,
+        )
+        state.held = Held(number)
+        in_transaction = state.status != b"I" or state.segment_executes > 0
+        state.asks.append(AskHold(number, held, in_transaction))
+        fields = records.event(records.operation(number, judgement, "hold", state.reason, bind))
+        fields.pop("hint", None)
+        fields.pop("observed", None)
+        state.route.event("operation.held", fields)
+
+    def record(
+        self,
+        number: int,
+        judgement: Judgement,
+        bind: Bind | None,
+        approval: str | None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        """Write the operation frame; nothing of the operation has been forwarded yet."""
+        state = self.state
+        verdict = "deny" if refusal is not None else "hold" if approval is not None else "allow"
+        frame = records.operation(number, judgement, verdict, state.reason, bind, refusal, approval)
+        state.route.record("operation", frame)
+        fields = records.event(frame)
+        if refusal is not None:
+            state.route.denied += 1
+            fields.pop("observed", None)
+            fields.pop("approval", None)
+            state.route.event("operation.denied", fields)
+            return
+        state.route.operations += 1
+        fields.pop("why", None)
+        fields.pop("hint", None)
+        state.route.event("operation.allowed", fields)
+        if state.route.durable(judgement.classes, approval is not None):
+            state.sync_needed = True
+
+    def follow(self, judgement: Judgement, expected: Expected) -> None:
+        """What a forwarded text changes in the session, as far as we keep track of it."""
+        state = self.state
+        for each in judgement.statements:
+            statement, effect = each.statement, each.statement.effect
+            if "ddl" in statement.classes:
+                expected.ddl = state.uncertain = True
+            if statement.kind in _CURSORS:
+                state.portals.forget_all()
+            if effect is None:
+                continue
+            if effect.kind == "temporary":
+                state.temporary += 1
+            elif effect.kind == "discard":
+                state.statements.forget_all()
+                state.portals.forget_all()
+            elif effect.kind == "deallocate":
+                if effect.name:
+                    state.statements.forget(effect.name.encode())
+                else:
+                    state.statements.forget_all()
+            elif effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
+                try:
+                    state.reason = check_reason(effect.value)
+                except PeerError:
+                    state.reason = None  # no reason is better than one that approvers cannot read
