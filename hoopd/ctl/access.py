@@ -9,21 +9,33 @@ import click
 
 from hoopd.ctl.connection import Gateway, write_token
 from hoopd.ctl.failures import Failure
-from hoopd.ctl.printing import as_json, moment, pairs, print_json, value_from_stdin_or_prompt, words
+from hoopd.ctl.printing import Duration, as_json, moment, pairs, print_json, value_from_stdin_or_prompt, words
 from hoopd.secret import Secret
 
 
 @click.command()
+@click.option("--name", help="Sign in as this person, by password; otherwise a token is asked for.")
+@click.option("--lifetime", type=Duration(), help="With --name: how long, such as 8h; 12h otherwise.")
+@click.option("--show", is_flag=True, help="Print the token instead of keeping it: psql takes it as password.")
 @click.pass_obj
-def login(gateway: Gateway) -> None:
-    """Keep a token for the next calls; it comes from a prompt or standard input.
+def login(gateway: Gateway, name: str | None, lifetime: float | None, show: bool) -> None:
+    """Sign in for the next calls, by a token or a password from a prompt or standard input.
 
-    The token is tried before it is kept, in ~/.config/hoopd/token (mode 0600) or --token-file.
+    What is kept, in ~/.config/hoopd/token (mode 0600) or --token-file, is a token that was tried.
     """
-    token = Secret(value_from_stdin_or_prompt("Token").strip())
-    caller = gateway.call("whoami", token)
+    if name is not None:
+        password = value_from_stdin_or_prompt("Password")
+        who = name if ":" in name else f"user:{name}"
+        issued = gateway.call("login", Secret("-"), name=who, password=password, lifetime=lifetime)
+        who, token = issued["entry"]["identity"], Secret(issued["token"])
+    else:
+        token = Secret(value_from_stdin_or_prompt("Token").strip())
+        who = gateway.call("whoami", token)["name"]
+    if show:
+        click.echo(token.reveal().decode())
+        return
     write_token(gateway.token_file, token)
-    click.echo(f"signed in as {caller['name']}; the token is kept in {gateway.token_file}")
+    click.echo(f"signed in as {who}; the token is kept in {gateway.token_file}")
 
 
 @click.command("bootstrap-token")
