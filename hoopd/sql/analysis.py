@@ -41,13 +41,16 @@ _CLASSES: dict[str, frozenset[str]] = {
         "CreateDomainStmt CreateEnumStmt CreateRangeStmt CompositeTypeStmt DefineStmt CreateStatsStmt "
         "CreateForeignTableStmt CommentStmt "
         "CreatePolicyStmt CreateTrigStmt RuleStmt CreateCastStmt CreateConversionStmt CreateOpClassStmt "
-        "CreateOpFamilyStmt CreateTransformStmt CreateAmStmt CreatePublicationStmt SecLabelStmt CreatePLangStmt "
-        "CreateEventTrigStmt ImportForeignSchemaStmt CreatedbStmt CreateTableSpaceStmt CreateExtensionStmt "
+        "CreateOpFamilyStmt CreateTransformStmt CreateAmStmt CreatePublicationStmt SecLabelStmt "
+        "CreateEventTrigStmt ImportForeignSchemaStmt CreatedbStmt CreateExtensionStmt "
         "CreateFunctionStmt CreateFdwStmt CreateForeignServerStmt",
+        "ddl create file": "CreateTableSpaceStmt",
+        "ddl create program": "CreatePLangStmt",
+        "ddl alter network": "AlterFdwStmt AlterForeignServerStmt",
         "ddl alter": "AlterTableStmt RenameStmt AlterSeqStmt AlterDomainStmt AlterEnumStmt AlterObjectSchemaStmt "
         "AlterObjectDependsStmt AlterOwnerStmt AlterTypeStmt AlterStatsStmt AlterPolicyStmt AlterOperatorStmt "
         "AlterOpFamilyStmt AlterCollationStmt AlterTSDictionaryStmt AlterTSConfigurationStmt AlterFunctionStmt "
-        "AlterExtensionStmt AlterExtensionContentsStmt AlterFdwStmt AlterForeignServerStmt AlterPublicationStmt "
+        "AlterExtensionStmt AlterExtensionContentsStmt AlterPublicationStmt "
         "AlterTableMoveAllStmt AlterTableSpaceOptionsStmt AlterDatabaseStmt AlterDatabaseSetStmt "
         "AlterDatabaseRefreshCollStmt AlterEventTrigStmt",
         "ddl drop": "DropStmt DropOwnedStmt DropdbStmt DropTableSpaceStmt",
@@ -78,6 +81,9 @@ _CLASSES: dict[str, frozenset[str]] = {
 _RELATIONS = frozenset(
     "OBJECT_TABLE OBJECT_VIEW OBJECT_MATVIEW OBJECT_FOREIGN_TABLE OBJECT_SEQUENCE OBJECT_INDEX".split()
 )
+
+#: languages whose functions reach nothing but the database
+_SANDBOXED = frozenset(("sql", "plpgsql", "pltcl", "plperl", "plv8"))
 
 _TRANSACTION = {
     "TRANS_STMT_BEGIN": "begin",
@@ -206,6 +212,7 @@ def _statement(kind: str, node: Node, text: bytes, settings: SessionSettings, ca
         "where": found.where,
         "tables": sorted(found.objects),
         "functions": sorted(found.functions),
+        "called": sorted(found.called),
         "classes": sorted(found.classes),
     }
     return Statement(
@@ -234,6 +241,8 @@ class _Findings:
         self.relations: dict[int, Relation] = {}
         self.unresolved: set[str] = set()
         self.functions: set[str] = set()
+        #: every function that is called, the harmless ones included
+        self.called: set[str] = set()
         self.effect: Effect | None = None
         self.refused = ""
         self.where = True
@@ -336,6 +345,7 @@ class _Findings:
         if not name:
             return
         schema, base = ("", name[-1]) if len(name) == 1 else (name[-2], name[-1])
+        self.called.add(".".join(name))
         if functions.harmless(name, self.catalogue.functions if self.catalogue is not None else ()):
             return
         own = schema in ("", "pg_catalog")
@@ -500,6 +510,24 @@ def _create(found: _Findings, node: Node) -> None:
         found.effect = Effect("temporary", relation.get("relname"))
 
 
+def _create_function(found: _Findings, node: Node) -> None:
+    found.classes |= {"ddl", "create"}
+    for option in node.get("options", ()):
+        body = only(option)[1]
+        if body.get("defname") == "language":
+            language = only(body.get("arg"))[1].get("sval", "").lower()
+            if language not in _SANDBOXED:
+                # C, internal, and the untrusted languages reach files, programs and memory
+                found.classes.add("program")
+
+
+def _create_foreign(found: _Findings, node: Node) -> None:
+    found.classes |= {"ddl", "create", "network"}
+    for option in node.get("options", ()):
+        name = only(option)[1].get("defname", "").lower()
+        found.classes |= {"program"} if name == "program" else {"file"} if name == "filename" else set()
+
+
 def _drop(found: _Findings, node: Node) -> None:
     found.classes |= {"ddl", "drop"}
     if node.get("removeType", "") in _RELATIONS:
@@ -511,6 +539,11 @@ def _drop(found: _Findings, node: Node) -> None:
 
 _SPECIAL: dict[str, Any] = {
     "DropStmt": _drop,
+    "CreateFunctionStmt": _create_function,
+    "CreateForeignTableStmt": _create_foreign,
+    "CreateForeignServerStmt": _create_foreign,
+    "CreateFdwStmt": _create_foreign,
+    "ImportForeignSchemaStmt": _create_foreign,
     "VariableSetStmt": _set,
     "VariableShowStmt": _show,
     "TransactionStmt": _transaction,

@@ -68,7 +68,7 @@ def _parts(pattern: str) -> tuple[re.Pattern[str], ...] | None:
 
 
 @frozen(eq=False)
-class _Held:
+class Held:
     """Lets a catalogue (which is not hashable) stand in a cache under its version."""
 
     catalogue: Catalogue
@@ -77,17 +77,17 @@ class _Held:
         return hash(self.catalogue.version)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and other.catalogue.version == self.catalogue.version
+        return isinstance(other, Held) and other.catalogue.version == self.catalogue.version
 
 
 def coverage(masks: tuple[Mask, ...], catalogue: Catalogue) -> Coverage:
     """What C{masks} cover in C{catalogue}; cached by version. C{masks} must not be empty."""
-    return _coverage(masks, _Held(catalogue))
+    return _coverage(masks, Held(catalogue))
 
 
 # few: each entry keeps a catalogue alive (10,000 relations are about 30 MB)
 @lru_cache(maxsize=16)
-def _coverage(masks: tuple[Mask, ...], held: _Held) -> Coverage:
+def _coverage(masks: tuple[Mask, ...], held: Held) -> Coverage:
     catalogue = held.catalogue
     worst = derived(masks)
     columns: dict[tuple[int, int], Mask] = {}

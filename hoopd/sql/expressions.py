@@ -56,8 +56,9 @@ class Refused(Exception):
     """A use of masked columns that would reveal them. @ivar trace: of which."""
 
     def __init__(self, why: str, trace: Trace) -> None:
-        super().__init__(why)
-        self.why = why
+        # a misspelt column gets here too: it could be any of those at hand
+        self.why = why + " (it has a name that is not in hoopd's catalogue)" if trace >= UNKNOWN else why
+        super().__init__(self.why)
         self.trace = trace
 
 
@@ -93,6 +94,8 @@ class Expressions:
         if not isinstance(node, dict):
             return CLEAR
         tag, body = _tagged(node)
+        if tag == "A_Const":
+            return CLEAR
         special = self._special.get(tag)
         if special is not None:
             return special(self, body, scope)

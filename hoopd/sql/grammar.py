@@ -20,6 +20,9 @@ from hoopd.errors import HoopdError
 
 Node = dict[str, Any]
 
+#: largest text parsed in this process: 16,000 operators need 2 MiB of C stack, a main thread has 8
+INLINE_MAX = 32 * 1024
+
 
 class Unparsed(HoopdError):
     """The text is no SQL that PostgreSQL's grammar reads, or more than we read. The text of this error is safe.
@@ -52,9 +55,11 @@ class ParseTree:
 
 def parse(text: bytes) -> ParseTree:
     """
-    @param text: UTF-8
-    @raise Unparsed: not UTF-8, a NUL byte, a syntax error, or nested too deeply
+    @param text: UTF-8, at most C{INLINE_MAX} bytes: larger ones go to L{hoopd.sql.pool}
+    @raise Unparsed: not UTF-8, a NUL byte, a syntax error, too long or nested too deeply
     """
+    if len(text) > INLINE_MAX:
+        raise Unparsed(f"a statement of more than {INLINE_MAX} bytes is parsed in a process of its own only")
     return decode(text, parse_to_json(text))
 
 
@@ -94,7 +99,7 @@ def decode(text: bytes, json: bytes) -> ParseTree:
 
 
 def walk(node: Any) -> Iterator[tuple[str, Node]]:
-    """Every tagged node below (and of) C{node}: C{("ColumnRef", fields)}; C{("", fields)} for untagged ones.
+    """Every tagged node below (and of) C{node} but constants: C{("ColumnRef", fields)}; C{("", fields)} for untagged ones.
 
     The grammar leaves the tag away where a field has one possible type (relations, WITH clauses, both arms of a set
     operation): such nodes come with an empty tag. Iterative: depth costs no Python stack.
@@ -110,6 +115,8 @@ def walk(node: Any) -> Iterator[tuple[str, Node]]:
                 ((tag, body),) = top.items()
                 tagged = tag[:1].isupper() and isinstance(body, dict)
             if tagged:
+                if tag == "A_Const":
+                    continue  # half of a long statement, and nothing of interest below
                 yield tag, body
                 stack.extend(value for value in reversed(body.values()) if isinstance(value, dict | list))
             else:

@@ -10,13 +10,14 @@ Foreign tables, materialised views, views over masked tables, and users' functio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from attrs import evolve, field, frozen
 
 from hoopd.sql.analysis import SessionSettings, Statement
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
-from hoopd.sql.coverage import Coverage, coverage, derived, matches, strongest
+from hoopd.sql.coverage import Coverage, Held, coverage, derived, matches, strongest
 from hoopd.sql.expressions import Refused
 from hoopd.sql.functions import trusted
 from hoopd.sql.grammar import Node, names, only, walk
@@ -122,10 +123,21 @@ def output_plan(
         return UNTOUCHED
     if catalogue is None:
         return OutputPlan(fallback=derived(masks))
+    return _planned(statement, masks, Held(catalogue), settings.search_path, trusted_functions)
+
+
+# the same statement is planned for what is shown, what is recorded, its text and its parameters
+@lru_cache(maxsize=8)
+def _planned(
+    statement: Statement,
+    masks: tuple[Mask, ...],
+    held: Held,
+    search_path: tuple[str, ...],
+    trusted_functions: tuple[str, ...],
+) -> OutputPlan:
+    catalogue = held.catalogue
     cover = coverage(masks, catalogue)
-    opaque = [
-        name for name in statement.unknown_functions if not trusted(name, trusted_functions, settings.search_path)
-    ]
+    opaque = [name for name in statement.unknown_functions if not trusted(name, trusted_functions, search_path)]
     touched = [relation for relation in statement.relations if relation.oid in cover.tainted]
     blind = bool(opaque or statement.unresolved or statement.kind in _ELSEWHERE or "read-secret" in statement.classes)
     if not touched and not blind:
@@ -135,7 +147,7 @@ def output_plan(
         suspicious=bool(opaque or statement.unresolved) or statement.kind in _ELSEWHERE - {"FetchStmt"},
         samples="read-secret" in statement.classes,
     )
-    tracer = Tracer(cover, catalogue, settings.search_path, trusted_functions)
+    tracer = Tracer(cover, catalogue, search_path, trusted_functions)
     try:
         outputs, copied = _outputs(statement, tracer, bool(touched), bool(opaque))
     except Refused as refused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from hoopd.sql.analysis import Analysis, SessionSettings, Statement
+from hoopd.sql.analysis import Analysis, SessionSettings, Statement, undecodable
 from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.lineage import output_plan
 from hoopd.values import Mask
@@ -19,8 +19,21 @@ _SECRET_KINDS = frozenset(
     """
     CreateRoleStmt AlterRoleStmt CreateUserMappingStmt AlterUserMappingStmt CreateForeignServerStmt
     AlterForeignServerStmt CreateSubscriptionStmt AlterSubscriptionStmt AlterSystemStmt AlterRoleSetStmt
+    CreateFdwStmt AlterFdwStmt CreateForeignTableStmt ImportForeignSchemaStmt
     """.split()
 )
+
+#: functions that take keys, passwords or connection strings, besides those of the class C{network}
+_SECRET_FUNCTIONS = frozenset(
+    """
+    crypt hmac encrypt decrypt encrypt_iv decrypt_iv pgp_sym_encrypt pgp_sym_decrypt pgp_sym_encrypt_bytea
+    pgp_sym_decrypt_bytea pgp_pub_decrypt pgp_pub_decrypt_bytea
+    """.split()
+)
+
+#: where somebody writes this word a secret is near: DO blocks and function bodies with ALTER USER, connection strings,
+#: comparisons with a column of that name
+_SECRET_WORD = re.compile(rb"passw(?:or)?d|passphrase|secret|api_?key|private_?key|credential", re.IGNORECASE)
 
 _TOKEN = re.compile(
     r"""
@@ -33,11 +46,12 @@ _TOKEN = re.compile(
   | (?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
   | (?P<parameter>\$[0-9]+)
   | (?P<number>[0-9][0-9A-Za-z_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][+-]?[0-9]+)?)
-  | (?P<other>.)
+  | (?P<other>[\s,()=<>*+;:\[\]]+|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
 
+_QUOTE = re.compile(r"['$0-9]|[^\x00-\x7f]")
 _COMMENT_END = re.compile(r"/\*|\*/")
 
 
@@ -48,11 +62,17 @@ def redact_tokens(text: str) -> str:
     """
     out: list[str] = []
     at = 0
+    closed = False
     while at < len(text):
         match = _TOKEN.match(text, at)
-        assert match is not None  # the last alternative takes any character
+        if match is None:
+            raise AssertionError("the last alternative takes any character")
         kind = match.lastgroup if match.lastgroup != "tag" else "dollar"
         at = match.end()
+        if kind == "word" and closed:
+            # 'it's: a quote that was not doubled leaves the rest of a value outside
+            kind = "number"
+        closed = kind in ("escape", "string", "dollar") or (closed and kind == "number")
         if kind == "comment":
             out.append("--…")
         elif kind == "block":
@@ -89,12 +109,20 @@ def redact(
 ) -> str:
     """The text of C{analysis} as it may be recorded and shown."""
     text = analysis.text.decode(errors="replace")
+    if analysis.refused and undecodable(analysis.text, settings):
+        # where strings end is not known
+        return text[: _first_quote(text)] + ("…" if _first_quote(text) < len(text) else "")
     if not analysis.statements:
         return redact_tokens(text) if analysis.refused else text
     for statement in analysis.statements:
         if _sensitive(statement, masks, catalogue, settings, trusted_functions):
             return redact_tokens(text)
     return text
+
+
+def _first_quote(text: str) -> int:
+    found = _QUOTE.search(text)
+    return found.start() if found else len(text)
 
 
 def _sensitive(
@@ -104,7 +132,9 @@ def _sensitive(
     settings: SessionSettings,
     trusted_functions: tuple[str, ...],
 ) -> bool:
-    if statement.kind in _SECRET_KINDS:
+    if statement.kind in _SECRET_KINDS or "network" in statement.classes or _SECRET_WORD.search(statement.text):
+        return True
+    if any(name.rpartition(".")[2] in _SECRET_FUNCTIONS for name in statement.facts.get("called", ())):
         return True
     return bool(masks) and output_plan(statement, masks, catalogue, settings, trusted_functions).suspicious
 

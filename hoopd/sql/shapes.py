@@ -169,7 +169,7 @@ class Scope:
             level = level.outer
         row = self.source(name)
         if row is not None:
-            possible.append(row.whole | DERIVED)
+            possible.append(row.whole | DERIVED if row.whole else CLEAR)
         return union(possible) if possible else UNKNOWN | self.everything
 
     def source(self, name: str, schema: str = "") -> Source | None:

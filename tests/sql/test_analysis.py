@@ -59,6 +59,22 @@ def only(text: str, catalogue=CATALOGUE):
         ("BEGIN", "transaction", ""),
         ("ALTER SYSTEM SET work_mem = '1MB'", "session-privileged", ""),
         ("LOAD 'x'", "program", ""),
+        ("SELECT set_config('jit', 'off', false)", "introspect session", ""),
+        ("UNLISTEN *", "session", ""),
+        ("SELECT o.purge_orders FROM orders o", "read function write", "public.orders"),
+        ("SELECT (o).purge_orders FROM orders o", "read function write", "public.orders"),
+        ("SELECT (WITH pg_stats AS (SELECT 1) SELECT 1), * FROM pg_stats", "read-secret", "pg_catalog.pg_stats"),
+        ("SELECT * FROM pg_toast.pg_toast_16400", "read read-secret", "pg_toast.pg_toast_16400"),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'libc', 'x'", "ddl create program", ""),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "ddl create", ""),
+        ("CREATE FOREIGN TABLE f (l text) SERVER s OPTIONS (program 'x')", "ddl create network program", "public.f"),
+        ("SELECT nextval('s')", "introspect function write", ""),
+        ("SELECT pg_advisory_unlock_all()", "introspect", ""),
+        (
+            "MERGE INTO orders o USING customers c ON o.id = c.id WHEN MATCHED THEN DELETE",
+            "write merge",
+            "public.customers public.orders",
+        ),
     ],
 )
 def test_classes_and_objects(text: str, classes: str, objects: str) -> None:

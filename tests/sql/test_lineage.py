@@ -3,7 +3,7 @@ import pytest
 from hoopd.sql.analysis import SessionSettings, analyse
 from hoopd.sql.lineage import Field, OutputPlan, output_plan
 from hoopd.values import Mask
-from tests.sql.world import CARD, CATALOGUE, EMAIL, MASKS, OID
+from tests.sql.world import CARD, CATALOGUE, EMAIL, MASKS, OID, catalogue
 
 SESSION = SessionSettings(search_path=("public",))
 
@@ -166,3 +166,27 @@ def test_copy_of_a_table_is_masked_by_column() -> None:
 def test_without_a_catalogue_everything_is_masked() -> None:
     (statement,) = analyse(b"SELECT 1", SESSION, None).statements
     assert shown(output_plan(statement, MASKS, None, SESSION), EXPRESSION) == ["full"]
+
+
+def test_extensions_operators_and_functions_are_no_users_code() -> None:
+    """The catalogue leaves them out; what remains unknown stays masked and out of conditions."""
+    assert plan("SELECT similarity('a', 'b')").untouched
+    assert plan("SELECT id FROM orders WHERE purge_orders() > 0").refused is not None
+    assert plan("SELECT id FROM orders WHERE purge_orders() > 0", trusted_functions=("public.purge_orders",)).untouched
+    assert not plan("SELECT other.purge_orders()", trusted_functions=("purge_orders",)).untouched
+
+
+def test_a_table_unknown_to_the_catalogue_can_be_used_but_its_columns_are_masked() -> None:
+    got = plan("SELECT a, b || '' FROM fresh WHERE a = 1 ORDER BY a")
+    assert got.refused is None
+    assert shown(got, Field(b"a", 99999, 1, 25, 0), EXPRESSION) == ["full", "full"]
+
+
+def test_generated_columns_follow_their_table() -> None:
+    columns = [
+        ("16400", str(i), name, "25", "f", "t" if name == "twin" else "f") for i, name in enumerate(["card", "twin"], 1)
+    ]
+    small = catalogue(columns=columns)
+    (statement,) = analyse(b"SELECT twin FROM customers", SESSION, small).statements
+    got = output_plan(statement, MASKS, small, SESSION)
+    assert shown(got, Field(b"twin", 16400, 2, 25, 0)) == ["full"]

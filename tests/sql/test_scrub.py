@@ -24,6 +24,20 @@ def redacted(text: str) -> str:
         ("SELEC 'not sql' 42", "SELEC '…' …"),
         ("SELECT total FROM orders WHERE note = 'open'", "SELECT total FROM orders WHERE note = 'open'"),
         ("SELECT f('4111')", "SELECT f('…')"),
+        ("INSERT INTO not_in_the_catalogue VALUES ('4111')", "INSERT INTO not_in_the_catalogue VALUES ('…')"),
+        ("COPY customers FROM STDIN (NULL '4111')", "COPY customers FROM STDIN (NULL '…')"),
+        ("UPDATE customers SET (name, card) = ('a', 'b')", "UPDATE customers SET (name, card) = ('…', '…')"),
+        ("SELECT 1 FROM customers WHERE email = 'a@b'", "SELECT … FROM customers WHERE email = '…'"),
+        ("SELECT 1 FROM customers c WHERE (c).card > '4'", "SELECT … FROM customers c WHERE (c).card > '…'"),
+        ("INSERT INTO cards_v VALUES (1, 'x')", "INSERT INTO cards_v VALUES (…, '…')"),
+        ("DO $x$BEGIN ALTER USER a PASSWORD 'b'; END$x$", "DO '…'"),
+        (
+            "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (k 'v')",
+            "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (k '…')",
+        ),
+        ("SELECT total FROM orders WHERE password = 'x'", "SELECT total FROM orders WHERE password = '…'"),
+        ("SELECT crypt('hunter2', note) FROM orders", "SELECT crypt('…', note) FROM orders"),
+        ("UPDATE customers SET card = 'it's 4111 mine'", "UPDATE customers SET card = '…'… … mine'…'"),
     ],
 )
 def test_redaction(text: str, shown: str) -> None:
@@ -52,6 +66,12 @@ def test_parameters() -> None:
 
     assert of("UPDATE customers SET card = $1 WHERE id = $2") == "all"
     assert of("SELECT * FROM orders WHERE id = $1") == frozenset()
+
+
+def test_where_strings_end_is_not_known_nothing_shows() -> None:
+    session = SessionSettings(standard_conforming_strings=False)
+    analysis = analyse(b"SELECT '\\', secret, '", session, CATALOGUE)
+    assert redact(analysis, MASKS, CATALOGUE, session) == "SELECT …"
 
 
 def test_hidden_characters_are_made_visible() -> None:
