@@ -9,6 +9,7 @@ import click
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import UNVERIFIED, Failure
 from hoopd.ctl.printing import as_json, print_json
+from hoopd.display import visible
 
 
 @click.group("audit")
@@ -29,11 +30,29 @@ def verify(directory: Path, key: str | None, witness: Path | None) -> None:
 
     Works on a copy, on any machine, without the gateway. Ends with code 4 if anything is not as it was signed.
     """
-    from hoopd.audit import verify as verifying
+    from hoopd.audit.leaves import VERIFIER
+    from hoopd.audit.notes import NoteError
+    from hoopd.audit.verify import render
+    from hoopd.audit.verify import verify as verified
 
-    given = Path(key).read_text().strip() if key and Path(key).is_file() else key
-    report = verifying.verify(directory, given, witness)
-    click.echo(verifying.render(report))
+    try:
+        if key is None:
+            given = (directory / "ledger" / VERIFIER).read_text()
+            click.echo(
+                "hoopctl: the key was taken from the record itself: whoever could replace all of it could replace that "
+                "too; give --key, from hoopctl audit key",
+                err=True,
+            )
+        else:
+            given = Path(key).read_text() if Path(key).is_file() else key
+        report = verified(directory, given.strip(), witness)
+    except OSError as problem:
+        raise Failure(
+            f"{problem.filename} cannot be read: {problem.strerror}", [], "name the state directory"
+        ) from None
+    except NoteError as problem:
+        raise Failure(f"what --key gives is no verifier key: {problem}", [], "hoopctl audit key prints it") from None
+    click.echo(visible(render(report), keep="\n"), nl=False)
     if not report.ok:
         raise Failure(
             f"the record in {directory} does not verify",
