@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -21,13 +20,14 @@ from hoopd.secret import Secret
 from hoopd.store.memory import MemoryStore
 from hoopd.store.sqlite import SqliteStore
 from hoopd.values import Peer, Proof
+from tests.scratch import scratch
 
 
 class BootstrapTests(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_800_000_000)
-        self.path = Path(self.mktemp())
+        self.path = scratch(self) / "bootstrap-token"
         self.store: Any = MemoryStore(MIGRATIONS)
         self.directory = Directory(self.store, IdentityConfig(), self.clock, b"p" * 32, threads=execute)
 
@@ -115,7 +115,7 @@ class BootstrapTests(TestCase):
         self.assertTrue(self.start())
 
     async def test_a_race_has_one_winner(self) -> None:
-        self.store = SqliteStore(self.mktemp(), reactor)
+        self.store = SqliteStore(str(scratch(self) / "store"), reactor)
         self.addCleanup(self.store.close)
         await self.store.migrate(MIGRATIONS)
         await self.bootstrap().ensure()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from hoopd.errors import ConfigError, Unavailable
 from hoopd.identity import fetch as fetch_module
 from hoopd.identity.fetch import HttpsFetch, acceptable, max_age
 from tests.integration.postgres import certificate
+from tests.scratch import scratch
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,7 @@ class FetchTests(TestCase):
     def setUp(self) -> None:
         self.page = Page()
         self.site = Site(self.page)
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = scratch(self)
         self.fetch = HttpsFetch(reactor)
 
     def listen(self, tls: bool = False, hosts: tuple[str, ...] = ("localhost",), factory: Any = None) -> int:

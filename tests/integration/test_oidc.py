@@ -32,6 +32,7 @@ from hoopd.secret import Secret
 from hoopd.store.memory import MemoryStore
 from hoopd.values import Peer, Proof
 from tests.integration.postgres import certificate, free_port
+from tests.scratch import scratch
 
 pytestmark = pytest.mark.integration
 
@@ -107,9 +108,7 @@ class OidcTests(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        self.provider = Provider(directory)
+        self.provider = Provider(scratch(self))
         self.addCleanup(self.provider.stop)
         self.config = IdentityConfig(
             oidc={

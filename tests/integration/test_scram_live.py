@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from hoopd.vault.master import FileSource
 from hoopd.vault.tables import MIGRATIONS
 from hoopd.vault.vault import Vault
 from tests.integration.postgres import PostgresServer, certificate
+from tests.scratch import scratch
 
 pytestmark = pytest.mark.integration
 
@@ -88,8 +88,7 @@ class ScramLiveTests(TestCase):
         cls.server.stop()
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = scratch(self)
         self.vault = Vault(MemoryStore(MIGRATIONS), FileSource(self.directory / "master"), "here", reactor)
         self.target = Target(
             "orders",

@@ -14,6 +14,7 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from hoopd.store.sqlite import SqliteStore
+from tests.scratch import scratch
 
 _WRITER = """
 import sys
@@ -34,7 +35,7 @@ reactor.run()
 
 class ThreadTests(TestCase):
     def make(self) -> Any:
-        self.path = self.mktemp()
+        self.path = str(scratch(self) / "store")
         store = SqliteStore(self.path, reactor)
         self.addCleanup(store.close)
         return store
@@ -77,7 +78,7 @@ class ThreadTests(TestCase):
         self.assertGreaterEqual(len(kept), len(answered))
 
     def _written_until_killed(self) -> tuple[str, list[int]]:
-        path = str(Path(self.mktemp()).absolute())
+        path = str(scratch(self) / "store")
         process = subprocess.Popen(
             [sys.executable, "-c", _WRITER, path], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
         )

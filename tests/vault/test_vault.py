@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -19,6 +18,7 @@ from hoopd.vault.envelope import EnvelopeError
 from hoopd.vault.master import FileSource, PassphraseSource
 from hoopd.vault.tables import MIGRATIONS
 from hoopd.vault.vault import Vault
+from tests.scratch import scratch
 
 TARGET = Target(
     "t", "postgres", "127.0.0.1", 1, credential="a", tls=TargetTls("off"), weak_authentication=("cleartext",)
@@ -31,8 +31,7 @@ class Crash(Exception):
 
 class VaultTests(TestCase):
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = scratch(self)
         self.store = MemoryStore(MIGRATIONS)
         self.clock = Clock()
         self.grants = 0
