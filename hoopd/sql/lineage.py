@@ -157,7 +157,11 @@ def _planned(
         # a tree that we do not walk rightly must not pass for one without masked columns
         why = "the statement is too intricate to see where masked columns go"
         return evolve(plan, refused=(why, _rules(cover, frozenset(), ())), suspicious=True)
-    return evolve(plan, suspicious=plan.suspicious or tracer.named, copy_columns=copied, outputs=outputs)
+    # rows of COPY have no description to mask by: they are wholly clear, masked by column, or refused above
+    clear = statement.kind == "CopyStmt" and copied is None and not statement.node.get("is_from")
+    return evolve(
+        plan, untouched=clear, suspicious=plan.suspicious or tracer.named, copy_columns=copied, outputs=outputs
+    )
 
 
 def _rules(cover: Coverage, trace: Trace, touched: Sequence[int]) -> tuple[str, ...]:
@@ -247,12 +251,13 @@ def _copy(node: Node, tracer: Tracer) -> tuple[Mask | None, ...] | None:
     if not source.whole:
         return None
     listed = names(node.get("attlist"))
-    columns = [source.named(name) for name in listed] if listed else [each.trace for each in source.columns]
+    # without a list COPY leaves generated columns out
+    columns = [source.named(name) for name in listed or _stored(node["relation"], tracer)]
     if node.get("is_from"):
         tracer.named = True
         tracer.condition(node.get("whereClause") or [], tracer.top().plus(Item.of(source)), "a condition")
         return None
-    if source.rest is not None or any(each is None for each in columns):
+    if source.rest is not None or not columns or any(each is None for each in columns):
         raise Refused("COPY of what is not in the catalogue cannot be masked; use SELECT", source.whole)
     masks = [_column_mask(tracer.cover, each) for each in columns]
     if not any(masks):
@@ -264,6 +269,11 @@ def _copy(node: Node, tracer: Tracer) -> tuple[Mask | None, ...] | None:
             why = "COPY of masked columns is possible in text format with default options only"
             raise Refused(why, source.whole)
     return tuple(masks)
+
+
+def _stored(relation: Node, tracer: Tracer) -> list[str]:
+    found = tracer.catalogue.find(relation.get("schemaname", ""), relation["relname"], tracer.search_path)
+    return [column.name for column in found.columns if not column.generated] if found else []
 
 
 def _column_mask(cover: Coverage, trace: Any) -> Mask | None:

@@ -160,7 +160,13 @@ def test_copy_of_a_table_is_masked_by_column() -> None:
     columns = plan("COPY customers TO STDOUT").copy_columns
     assert columns == (None, None, CARD, EMAIL)
     assert plan("COPY customers (email, id) TO STDOUT").copy_columns == (EMAIL, None)
-    assert plan("COPY orders TO STDOUT").copy_columns is None
+    assert plan("COPY orders TO STDOUT").untouched
+    assert plan("COPY customers (id, name) TO STDOUT (FORMAT csv)").untouched
+    assert plan("COPY (SELECT name || '' FROM customers) TO STDOUT (FORMAT binary)").untouched
+    assert plan("COPY (SELECT purge_orders()) TO STDOUT").refused is not None
+    assert plan("COPY fresh TO STDOUT").refused is not None
+    assert not plan("COPY customers FROM STDIN").untouched
+    assert plan("COPY customers FROM STDIN").suspicious
 
 
 def test_without_a_catalogue_everything_is_masked() -> None:
@@ -190,3 +196,5 @@ def test_generated_columns_follow_their_table() -> None:
     (statement,) = analyse(b"SELECT twin FROM customers", SESSION, small).statements
     got = output_plan(statement, MASKS, small, SESSION)
     assert shown(got, Field(b"twin", 16400, 2, 25, 0)) == ["full"]
+    (statement,) = analyse(b"COPY customers TO STDOUT", SESSION, small).statements
+    assert output_plan(statement, MASKS, small, SESSION).copy_columns == (CARD,), "COPY leaves generated columns out"
