@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -103,7 +104,7 @@ def replay(gateway: Gateway, id: str, speed: float, at_once: bool, json_: bool) 
         for frame in frames:
             click.echo(json.dumps({"kind": frame.kind, "at": frame.at, **frame.fields}))
     else:
-        paused = not at_once and click.get_text_stream("stdout").isatty()
+        paused = not at_once and sys.stdout.isatty()
         for delay, text in replaying.render(frames, speed if paused else 0.0):
             if delay > 0:
                 time.sleep(delay)
