@@ -18,6 +18,9 @@ from hoopd.audit.events import check_leaf
 from hoopd.errors import HoopdError
 
 MAGIC = b"HOOPDLED\x00\x01\x00\x00"
+#: the file of leaves, and the convenience copy of the verifier key, in the ledger's directory
+ENTRIES = "entries"
+VERIFIER = "verifier"
 #: length of the leaf, its index
 _ENTRY = struct.Struct(">IQ")
 _CRC = struct.Struct(">I")
@@ -88,3 +91,42 @@ def parse_entry(buffer: bytes | memoryview, at: int, index: int) -> tuple[bytes,
     if _CRC.unpack_from(buffer, end)[0] != zlib.crc32(body):
         raise LedgerError(f"the checksum of entry {index} at byte {at} does not hold")
     return body[_ENTRY.size :], end + _CRC.size
+
+
+def entries_of(content: bytes) -> tuple[list[bytes], int, LedgerError | None]:
+    """Take an entries file apart.
+
+    @return: the leaves, the offset after the last whole one, and what is wrong there: None at the end of the file.
+    """
+    if content[: len(MAGIC)] != MAGIC:
+        return [], 0, LedgerError("the ledger's file has no header of ours") if content else None
+    found: list[bytes] = []
+    at = len(MAGIC)
+    view = memoryview(content)
+    while at < len(content):
+        try:
+            entry = parse_entry(view, at, len(found))
+        except LedgerError as error:
+            return found, at, error
+        if entry is None:
+            return found, at, LedgerError(f"entry {len(found)} at byte {at} is torn: {len(content) - at} bytes of it")
+        leaf, at = entry
+        found.append(leaf)
+    return found, at, None
+
+
+def follows(content: bytes, at: int, index: int) -> bool:
+    """Whether a whole entry with a higher index stands anywhere after C{at}: then no torn tail begins there."""
+    view = memoryview(content)
+    # a bounded look: what one crash can tear is less than one leaf and its neighbours
+    for later in range(index + 1, index + 17):
+        needle = later.to_bytes(8, "big")
+        found = content.find(needle, at)
+        while found != -1:
+            try:
+                if found - 4 >= at and parse_entry(view, found - 4, later) is not None:
+                    return True
+            except LedgerError:
+                pass  # these bytes only looked like one
+            found = content.find(needle, found + 1)
+    return False

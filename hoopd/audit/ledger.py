@@ -21,7 +21,17 @@ from zope.interface import implementer
 
 from hoopd.audit import checkpoints, leaves, witnesses
 from hoopd.audit.durable import GroupedSync, InThread
-from hoopd.audit.leaves import Leaf, LedgerError, decode_leaf, encode_entry, encode_leaf
+from hoopd.audit.leaves import (
+    ENTRIES,
+    VERIFIER,
+    Leaf,
+    LedgerError,
+    decode_leaf,
+    encode_entry,
+    encode_leaf,
+    entries_of,
+    follows,
+)
 from hoopd.audit.merkle import Tree
 from hoopd.audit.notes import Checkpoint, NoteError, Signer, parse_verifier
 from hoopd.audit.witnesses import Witness
@@ -29,50 +39,8 @@ from hoopd.config.schema import AuditConfig
 from hoopd.errors import RecordError, Unavailable
 from hoopd.interfaces import ILedger
 
-#: the file of leaves, and the convenience copy of the verifier key, in the ledger's directory
-ENTRIES = "entries"
-VERIFIER = "verifier"
 #: how long a starting broker waits for the one before it to let go of the file
 LOCK_WAIT = 5.0
-
-
-def entries_of(content: bytes) -> tuple[list[bytes], int, LedgerError | None]:
-    """Take an entries file apart.
-
-    @return: the leaves, the offset after the last whole one, and what is wrong there: None at the end of the file.
-    """
-    if content[: len(leaves.MAGIC)] != leaves.MAGIC:
-        return [], 0, LedgerError("the ledger's file has no header of ours") if content else None
-    found: list[bytes] = []
-    at = len(leaves.MAGIC)
-    view = memoryview(content)
-    while at < len(content):
-        try:
-            entry = leaves.parse_entry(view, at, len(found))
-        except LedgerError as error:
-            return found, at, error
-        if entry is None:
-            return found, at, LedgerError(f"entry {len(found)} at byte {at} is torn: {len(content) - at} bytes of it")
-        leaf, at = entry
-        found.append(leaf)
-    return found, at, None
-
-
-def _follows(content: bytes, at: int, index: int) -> bool:
-    """Whether a whole entry with a higher index stands anywhere after C{at}: then no torn tail begins there."""
-    view = memoryview(content)
-    # a bounded look: what one crash can tear is less than one leaf and its neighbours
-    for later in range(index + 1, index + 17):
-        needle = later.to_bytes(8, "big")
-        found = content.find(needle, at)
-        while found != -1:
-            try:
-                if found - 4 >= at and leaves.parse_entry(view, found - 4, later) is not None:
-                    return True
-            except LedgerError:
-                pass  # these bytes only looked like one
-            found = content.find(needle, found + 1)
-    return False
 
 
 @implementer(ILedger)
@@ -148,6 +116,13 @@ class Ledger:
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
+        try:
+            await self._begin()
+        except BaseException:
+            self._let_go()
+            raise
+
+    async def _begin(self) -> None:
         # the thread only reads and repairs files; nothing else uses this object before it is done
         await self._in_thread(self._open)
         self._sync = GroupedSync(self._fd, "the ledger", self._in_thread, self._system)
@@ -202,7 +177,7 @@ class Ledger:
         self._check_history(history, problem)
         self._check_witnesses()
         if problem is not None:
-            if _follows(content, end, len(found)):
+            if follows(content, end, len(found)):
                 raise LedgerError(f"{problem}, and whole entries follow: the file is damaged, not torn; restore it")
             self._cut(content, end, str(problem))
         self._offset = end
@@ -407,6 +382,15 @@ class Ledger:
             self._event("audit.unwritable", {"what": "checkpoint", "why": str(error)})
         for witness in self.witnesses:
             witness.stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close what is open, and with it the lock."""
         sync, self._sync = self._sync, None
-        sync.close()
-        self._system.close(self._notes_fd)
+        if sync is not None:
+            sync.close()
+        elif self._fd != -1:
+            self._system.close(self._fd)
+        if self._notes_fd != -1:
+            self._system.close(self._notes_fd)
+        self._fd = self._notes_fd = -1

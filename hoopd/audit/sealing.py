@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 
 from hoopd.audit import closing, recording, seals
 from hoopd.audit.durable import InThread
-from hoopd.audit.seals import Sealed, Segment
+from hoopd.audit.seals import SUFFIX, Sealed, Segment
 from hoopd.audit.tail import Tail, Tampered, hash_range
 from hoopd.config.schema import AuditConfig
 from hoopd.errors import RecordError, Unavailable
@@ -37,7 +37,6 @@ SAMPLE_LOOKS = 4
 #: pause before the end of a session that the ledger did not take is tried again, seconds
 RETRY = 10.0
 
-SUFFIX = ".hoopd-rec"
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 

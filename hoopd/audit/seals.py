@@ -9,6 +9,9 @@ from attrs import Factory, define, frozen
 
 from hoopd.audit.leaves import Leaf
 
+#: what the names of recordings end in
+SUFFIX = ".hoopd-rec"
+
 
 @frozen
 class Segment:

@@ -16,11 +16,10 @@ from typing import Literal
 from attrs import Factory, define, frozen
 
 from hoopd.audit import checkpoints, seals, witnesses
-from hoopd.audit.leaves import Leaf, LedgerError, decode_leaf
-from hoopd.audit.ledger import ENTRIES, VERIFIER, entries_of
+from hoopd.audit.leaves import ENTRIES, VERIFIER, Leaf, LedgerError, decode_leaf, entries_of
 from hoopd.audit.merkle import Tree
 from hoopd.audit.notes import Checkpoint, NoteError, Verifier, parse_verifier
-from hoopd.audit.sealing import SUFFIX
+from hoopd.audit.seals import SUFFIX
 from hoopd.audit.transitions import check_approvals
 from hoopd.audit.verify_recording import Examined, examine
 
