@@ -53,7 +53,14 @@ QUERIES: tuple[tuple[str, str], ...] = (
         " ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
         " AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid >= 16384"
         " JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"
-        " WHERE w.ev_class >= 16384 AND NOT (p.provolatile = 'i' AND " + _EXTENSION.format("pg_proc", "p.oid") + ")",
+        " WHERE w.ev_class >= 16384 AND NOT (p.provolatile = 'i' AND " + _EXTENSION.format("pg_proc", "p.oid") + ")"
+        # and these catalogs hold samples of other tables' columns
+        " UNION SELECT w.ev_class FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d"
+        " ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
+        " AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid < 16384"
+        " JOIN pg_catalog.pg_class c ON c.oid = d.refobjid WHERE w.ev_class >= 16384 AND c.relname IN"
+        " ('pg_statistic', 'pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs', 'pg_statistic_ext_data',"
+        " 'pg_largeobject', 'pg_stat_activity')",
     ),
     (
         "functions",

@@ -28,6 +28,7 @@ INSERT INTO customers_vip VALUES (9, 'Vip', '{s9}', {c9}, 90, 'Bern', DEFAULT, 1
 INSERT INTO people VALUES (1, 'eu', '{s1}');
 CREATE VIEW customers_v AS SELECT * FROM customers;
 CREATE VIEW tax_refs AS SELECT id, ssn AS tax_ref FROM customers;
+CREATE VIEW samples AS SELECT tablename, most_common_vals::text AS v, histogram_bounds::text AS h FROM pg_stats;
 CREATE MATERIALIZED VIEW customers_mv AS SELECT id, name, ssn, card FROM customers;
 CREATE FUNCTION get_ssn(int) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT ssn FROM customers WHERE id=$1';
 CREATE FUNCTION tell(customers) RETURNS text LANGUAGE sql AS 'SELECT $1.ssn';
@@ -123,6 +124,8 @@ SELECT id, (SELECT string_agg(ssn, ',') FROM customers) FROM vendors
 SELECT "123-45-6780" FROM customers
 SELECT most_common_vals, tablename FROM pg_stats
 SELECT stavalues1 FROM pg_statistic
+SELECT tablename, v, h FROM samples
+SELECT v || '', h || '' FROM samples
 WITH pg_stats AS (SELECT 1) SELECT most_common_vals, histogram_bounds FROM pg_catalog.pg_stats
 UPDATE customers SET city = 'x' WHERE id = 1 RETURNING ssn || '', name, *
 DELETE FROM customers_vip RETURNING ssn, upper(ssn)
