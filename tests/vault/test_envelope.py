@@ -49,6 +49,10 @@ def test_swapped_parts_do_not_open() -> None:
     for envelope in (yours, Envelope(yours.wrapped, mine.sealed), Envelope(mine.wrapped, yours.sealed)):
         with pytest.raises(EnvelopeError):
             unseal(MASTER, PLACE, envelope)
+    # the value is bound by itself, whatever data key it has
+    again = seal(MASTER, other, b"theirs", b"d" * 32, NONCES)
+    with pytest.raises(EnvelopeError):
+        unseal(MASTER, PLACE, Envelope(mine.wrapped, again.sealed))
     # the wrapped key is bound as a key: it is not a value that could be read out
     with pytest.raises(EnvelopeError):
         unseal(MASTER, PLACE, Envelope(mine.wrapped, mine.wrapped))

@@ -9,11 +9,12 @@ from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from hoopd.errors import ConfigError, TargetError, Unavailable
+from hoopd.errors import ConfigError, Denied, TargetError, Unavailable
+from hoopd.protocols.postgres.scram import ScramServer
 from hoopd.secret import Secret
 from hoopd.store.memory import MemoryStore
 from hoopd.store.sqlite import SqliteStore
-from hoopd.values import Grant, Target, TargetTls
+from hoopd.values import Grant, ScramServerFirst, Target, TargetTls
 from hoopd.vault.envelope import EnvelopeError
 from hoopd.vault.master import FileSource, PassphraseSource
 from hoopd.vault.tables import MIGRATIONS
@@ -243,6 +244,21 @@ class VaultTests(TestCase):
         again = self.vault()
         self.assertEqual(await again.check(), [])
         self.assertEqual(await self.value(again, "b"), b"two")
+
+    async def test_a_session_that_ends_while_its_answer_is_computed(self) -> None:
+        vault = self.vault()
+        await vault.put("a", Secret("one"), "user:x")
+        grant = Grant("s", "t", "user:x", 0, 1e12, Secret("token"))
+        vault.register_grant(grant)
+        server = ScramServer(b"one", b"salt" * 4, b"nonce")
+        mechanism, first = await vault.start_challenge(grant, TARGET, ScramServerFirst(server.mechanisms))
+        held: Deferred[bytes] = Deferred()
+        vault._challenges.threads = lambda *arguments: held
+        asked = vault.continue_challenge(grant, server.first(mechanism, first))
+        vault.forget_grant("s")
+        held.callback(b"\0" * 32)
+        with self.assertRaises(Denied):
+            await asked
 
     async def test_passphrases(self) -> None:
         path = self.directory / "phrase"
