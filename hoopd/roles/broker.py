@@ -132,7 +132,6 @@ class Broker:
             self.config.approvals,
             policy_version=lambda: self._policy.version,
             identity_of=self._identity_of,
-            target_of=lambda session: self.admissions.target_of(session),
             new_id=lambda: new_id("A-", 6),
             event=self.event,
         )
