@@ -35,7 +35,7 @@ SETTINGS = frozenset(
         "application_name", "bytea_output", "client_encoding", "client_min_messages", "datestyle",
         "default_transaction_deferrable", "default_transaction_isolation", "default_transaction_read_only",
         "extra_float_digits", "geqo", "idle_in_transaction_session_timeout", "intervalstyle", "lc_messages",
-        "lock_timeout", "search_path", "standard_conforming_strings", "statement_timeout", "tcp_user_timeout",
+        "lock_timeout", "standard_conforming_strings", "statement_timeout", "tcp_user_timeout",
         "timezone",
     }
 )  # fmt: skip

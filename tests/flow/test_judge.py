@@ -1,0 +1,52 @@
+"""The cache of judgements is bounded, and merged decisions only tighten."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoopd.flow.judge import Judgements, merged
+from hoopd.values import Decision, HoldTerms, Limits
+
+VERDICTS = st.sampled_from(["allow", "hold", "deny"])
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    cache: Judgements[int] = Judgements(2)
+    made: list[int] = []
+
+    def find(key: int, keep: bool = True) -> int:
+        return cache.find(key, lambda: made.append(key) or key, lambda _: keep)  # type: ignore[func-returns-value]
+
+    for key in (1, 2, 1, 3, 1, 2):
+        assert find(key) == key
+    assert made == [1, 2, 3, 2]
+    assert len(cache) == 2
+
+
+def test_what_may_not_be_kept_is_made_anew() -> None:
+    cache: Judgements[object] = Judgements()
+    first = cache.find("k", object, lambda _: False)
+    assert cache.find("k", object, lambda _: False) is not first
+    assert "k" not in cache
+
+
+@given(st.lists(VERDICTS, min_size=1, max_size=5))
+def test_the_strictest_verdict_counts(verdicts: list) -> None:
+    found = merged(Decision(verdict, (f"r{number}",)) for number, verdict in enumerate(verdicts))
+    weight = ["allow", "hold", "deny"].index
+    assert found.verdict == max(verdicts, key=weight)
+    assert len(found.rules) == len(verdicts)
+
+
+def test_limits_tighten_and_holds_gather() -> None:
+    hold = Decision("hold", ("h",), holds=(HoldTerms("h", ("group:a",)),), limits=Limits(5), cacheable=False)
+    other = Decision("hold", ("g",), holds=(HoldTerms("g", ("group:b",)),), limits=Limits(3))
+    found = merged([Decision("allow"), hold, other, hold])
+    assert [terms.rule for terms in found.holds] == ["h", "g"]
+    assert (found.limits.max_rows, found.cacheable) == (3, False)
+    assert merged([hold, Decision("deny", ("d",))]).holds == ()
+
+
+def test_nothing_is_not_allowed() -> None:
+    with pytest.raises(ValueError):
+        merged([])

@@ -1,0 +1,184 @@
+"""The route's order: gate, record, hold, claim, settle; with a clock and services of the test's own."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from hoopd.audit.memory import MemoryRecorder
+from hoopd.errors import Denied, RecordError, Unavailable
+from hoopd.flow.route import Route, StillOpen, Withdrawn, describe
+from hoopd.secret import Secret
+from hoopd.values import Admission, Approval, Grant, HeldOperation, HoldTerms, Identity, Target, Vote
+
+TERMS = HoldTerms("r.hold", ("group:leads",), wait=600.0, why="customers notice")
+
+
+class Approvals:
+    def __init__(self, state: Any = "pending") -> None:
+        self.state = state
+        self.calls: list[tuple[Any, ...]] = []
+        self.waiting: list[Deferred[Approval]] = []
+
+    def approval(self, state: Any, **more: Any) -> Approval:
+        fields: Any = {"holds": (TERMS,), "policy": "p", "requested_at": 1000.0, "deadline": 1900.0, **more}
+        return Approval("A-1", state, "user:p", None, "t", "S-1", "UPDATE …", ("write",), ("public.t",), None, **fields)
+
+    def request(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval]:
+        self.calls.append(("request",))
+        return succeed(self.approval(self.state))
+
+    def decided(self, approval: str) -> Deferred[Approval]:
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def claim(self, session: str, token: Secret, approval: str, held: HeldOperation) -> Deferred[Approval]:
+        self.calls.append(("claim",))
+        return succeed(self.approval("claimed"))
+
+    def settle(self, session: str, token: Secret, approval: str, outcome: str, detail: str) -> Deferred[Approval]:
+        self.calls.append(("settle", outcome))
+        return succeed(self.approval(outcome))
+
+    def withdraw(self, session: str, token: Secret, approval: str, why: str) -> Deferred[Approval]:
+        self.calls.append(("withdraw",))
+        return succeed(self.approval("cancelled"))
+
+
+class RouteTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.approvals = Approvals()
+        self.ends: list[Any] = []
+        self.away = ""
+        self.worker = SimpleNamespace(
+            reactor=self.clock,
+            approvals=self.approvals,
+            available=lambda: self.away,
+            event=lambda name, fields: None,
+            sessions=SimpleNamespace(ended=lambda *arguments: self.ends.append(arguments) or succeed(None)),
+        )
+        grant = Grant("S-1", "t", "user:p", 0.0, 1.0, Secret(b"g"))
+        target = Target("t", "postgres", "h", 1)
+        self.admission = Admission("S-1", Secret(b"t"), Identity("p", "human"), target, grant, -1, 1000.0)
+        self.recorder = MemoryRecorder()
+        self.route = Route(self.worker, self.admission, self.recorder, "writes")
+        self.told: list[Any] = []
+        self.present = True
+        self.held = HeldOperation(
+            "S-1", "postgres", b"UPDATE", b"", "", "UPDATE …", ("write",), (), None, (TERMS,), "p"
+        )
+
+    def hold(self, in_transaction: bool = False) -> Deferred[Approval]:
+        return self.route.hold(1, self.held, in_transaction, lambda *said: self.told.append(said), lambda: self.present)
+
+    def states(self) -> list[str]:
+        return [fields["state"] for kind, fields in self.recorder.frames if kind in ("hold", "approval")]
+
+    def test_approved_is_claimed(self) -> None:
+        done = self.hold()
+        self.assertNoResult(done)
+        self.assertEqual(len(self.told), 1)
+        self.approvals.waiting[0].callback(self.approvals.approval("approved"))
+        self.assertEqual(self.successResultOf(done).state, "claimed")
+        self.assertEqual(self.approvals.calls, [("request",), ("claim",)])
+        self.assertEqual(self.states(), ["pending", "approved"])
+        self.route.settle("A-1", "executed", "")
+        self.route.settle("A-1", "failed", "")
+        self.assertEqual(self.approvals.calls[2:], [("settle", "executed")])
+
+    def test_an_approval_that_is_there_is_claimed_without_waiting(self) -> None:
+        self.approvals.state = "approved"
+        self.assertEqual(self.successResultOf(self.hold()).state, "claimed")
+        self.assertEqual(self.told, [])
+
+    def test_denied_says_who_and_why(self) -> None:
+        done = self.hold()
+        vote = Vote("user:lea", False, "not on a Friday", 0.0)
+        self.approvals.waiting[0].callback(evolve(self.approvals.approval("denied"), votes=(vote,)))
+        error = self.failureResultOf(done, Denied).value
+        self.assertIn("user:lea: not on a Friday", error.why)
+        self.assertEqual(error.rules, ("r.hold",))
+
+    def test_time_passes_and_the_request_stays_open(self) -> None:
+        done = self.hold()
+        self.clock.advance(599)
+        self.assertNoResult(done)
+        self.clock.advance(1)
+        self.assertIn("Repeat", self.failureResultOf(done, StillOpen).value.hint)
+        self.assertNotIn(("withdraw",), self.approvals.calls)
+
+    def test_withdrawn(self) -> None:
+        done = self.hold()
+        self.assertTrue(self.route.withdraw("Ctrl-C"))
+        self.failureResultOf(done, Withdrawn)
+        self.assertEqual(self.approvals.calls, [("request",), ("withdraw",)])
+        self.assertFalse(self.route.withdraw("again"))
+
+    def test_a_client_that_is_gone_claims_nothing(self) -> None:
+        done = self.hold()
+        self.present = False
+        self.approvals.waiting[0].callback(self.approvals.approval("approved"))
+        self.failureResultOf(done, StillOpen)
+        self.assertEqual(self.approvals.calls, [("request",)])
+
+    def test_in_a_transaction(self) -> None:
+        self.failureResultOf(self.hold(True), Denied)
+        self.assertEqual(self.approvals.calls, [])
+        self.held = evolve(self.held, holds=(evolve(TERMS, in_transaction=True),))
+        done = self.hold(True)
+        self.clock.advance(120)
+        self.failureResultOf(done, StillOpen)
+
+    def test_a_broker_that_comes_back_is_asked_again(self) -> None:
+        done = self.hold()
+        self.approvals.waiting[0].errback(Failure(Unavailable("away")))
+        self.clock.advance(1)
+        self.approvals.waiting[1].callback(self.approvals.approval("approved"))
+        self.successResultOf(done)
+
+    def test_what_was_claimed_and_not_answered_is_unknown(self) -> None:
+        self.approvals.state = "approved"
+        self.successResultOf(self.hold())
+        self.route.close("lost")
+        self.assertIn(("settle", "unknown"), self.approvals.calls)
+        self.assertEqual(self.ends[0][2:], ("lost", 0, 0, 1))
+        self.assertTrue(self.recorder.closed)
+
+    def test_a_record_that_failed_once_stays_failed(self) -> None:
+        self.recorder.broken = "No space left on device"
+        self.assertRaises(RecordError, self.route.record, "notice", {})
+        self.recorder.broken = ""
+        self.assertRaises(RecordError, self.route.record, "notice", {})
+        self.assertRaises(RecordError, self.route.gate)
+
+    def test_a_failed_sync_is_final(self) -> None:
+        self.recorder.sync = lambda: fail(Failure(OSError("EIO")))  # type: ignore[method-assign]
+        self.failureResultOf(self.route.sync(), RecordError)
+        self.assertRaises(RecordError, self.route.gate)
+
+    def test_the_broker_is_away(self) -> None:
+        self.route.gate()
+        self.away = "the broker is away"
+        self.assertRaises(Unavailable, self.route.gate)
+
+    def test_what_waits_for_the_disk(self) -> None:
+        for durability, read, write, approved in (
+            ("none", False, False, False),
+            ("writes", False, True, True),
+            ("all", True, True, True),
+        ):
+            route = Route(self.worker, self.admission, self.recorder, durability)
+            self.assertEqual(route.durable(frozenset({"read"}), False), read)
+            self.assertEqual(route.durable(frozenset({"write"}), False), write)
+            self.assertEqual(route.durable(frozenset({"read"}), True), approved)
+
+    def test_notice(self) -> None:
+        notice = describe(self.approvals.approval("pending"), 1000.0)
+        self.assertIn("A-1 by rule r.hold: customers notice", notice.text)
+        self.assertIn("15 min", notice.detail)
+        self.assertEqual(notice.hint, "hoopctl approvals approve A-1")
