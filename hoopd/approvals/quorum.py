@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from hoopd.approvals.states import Happening
 from hoopd.values import Approval, HoldTerms, Identity, Vote
@@ -25,31 +26,32 @@ def _plain(name: str) -> str:
 
 
 def entitled(terms: HoldTerms, name: str, groups: Iterable[str]) -> bool:
-    """Whether C{terms} name this identity, or one of its groups; terms that name nobody mean any approver."""
-    if not terms.by:
-        return True
-    return name in terms.by or any(f"group:{group}" in terms.by for group in groups)
+    """Whether C{terms.by} name this identity or one of its groups, patterns as in policies; nobody if they are empty."""
+    known = [name, *(f"group:{group}" for group in groups)]
+    return any(fnmatchcase(each, pattern) for pattern in terms.by for each in known)
 
 
 def refusal(approval: Approval, identity: Identity) -> str:
     """Why C{identity} may not decide on C{approval}, as a sentence, or nothing if it may."""
     name = identity.name
-    if identity.kind != "human":
-        return "an agent decides nothing: approval is a person's word"
+    if identity.kind != "human" or identity.act is not None:
+        return "agents do not approve, and nobody through one: approval is a person's word"
     if _same(name, approval.requester):
-        return "nobody decides on their own request"
+        return "nobody approves what they asked for themselves"
     if _same(name, approval.act):
-        return f"{approval.requester} asked on behalf of {approval.act}, who cannot decide on it"
-    if _same(approval.requester, identity.act) or (approval.act and _same(approval.act, identity.act)):
-        return f"{name} acts on behalf of the requester"
+        return f"nobody approves what was asked for on their behalf, as {approval.requester} did for {name}"
     if "approver" not in identity.duties:
         return f"{name} does not have the duty approver"
     if not any(entitled(terms, name, identity.groups) for terms in approval.holds):
-        wanted = ", ".join(dict.fromkeys(each for terms in approval.holds for each in terms.by))
-        return f"{name} is not among those who may decide: {wanted}"
+        return f"{name} is in none of the groups that decide this"
     if any(_same(vote.identity, name) for vote in approval.votes):
         return f"{name} has voted already"
     return ""
+
+
+def whom_to_ask(approval: Approval) -> str:
+    """For whoever may not decide."""
+    return "ask " + " or ".join(dict.fromkeys(each for terms in approval.holds for each in terms.by))
 
 
 def met(terms: HoldTerms, votes: Iterable[Vote]) -> int:

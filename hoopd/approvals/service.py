@@ -11,12 +11,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from hoopd.approvals import quorum, rows, states
 from hoopd.approvals.digest import operation_digest, same
-from hoopd.approvals.rows import Change, Row
+from hoopd.approvals.rows import Row
 from hoopd.approvals.transitions import TRIES, Refused, Transitions
 from hoopd.config.schema import ApprovalsConfig
 from hoopd.errors import Denied, RecordError
@@ -33,13 +33,13 @@ TEXT_MAX = 4000
 @implementer(IApprovals)
 class Approvals:
     """
-    @param store: L{hoopd.interfaces.IStore} with the tables of this package and of L{hoopd.audit.tables}, whose index
-        of sessions says which target a session is for.
+    @param store: L{hoopd.interfaces.IStore} with the tables of this package.
     @param digest_key: at least 32 bytes, the same for the life of the installation.
     @param ledger: L{hoopd.interfaces.ILedger}.
     @param clock: IReactorTime; its seconds are seconds since the epoch.
     @param policy_version: gives the version of the policy in force.
     @param identity_of: gives the L{Identity} of a live session, or None.
+    @param target_of: gives the target's name of a live session.
     @param new_id: gives a fresh short id, such as C{A-7KQ2M9}.
     @param event: takes an event's name and fields.
     @param still: whether the person behind a vote could cast it today: bool or Deferred of bool; asked at the claim.
@@ -55,6 +55,7 @@ class Approvals:
         *,
         policy_version: Callable[[], str],
         identity_of: Callable[[str], Identity | None],
+        target_of: Callable[[str], str],
         new_id: Callable[[], str],
         event: Callable[[str, dict[str, Any]], None] = lambda name, fields: None,
         still: Callable[[Vote], Any] = lambda vote: True,
@@ -65,6 +66,7 @@ class Approvals:
         self._config = config
         self._policy_version = policy_version
         self._identity_of = identity_of
+        self._target_of = target_of
         self._new_id = new_id
         self._event = event
         self._still = still
@@ -72,15 +74,10 @@ class Approvals:
 
     # -- life --------------------------------------------------------------------------------------------------
 
-    def start(self) -> Deferred[None]:
+    async def start(self) -> None:
         """Send what the ledger has not got, expire what lapsed meanwhile, and arm the rest. After the sessions that
         may be resumed are known: what a session claimed that is not among them has an unknown outcome.
-
-        @return: Deferred of None.
         """
-        return Deferred.fromCoroutine(self._start())
-
-    async def _start(self) -> None:
         await self._transitions.outbox.drain()
         for row in await self._store.transact(lambda tx: rows.in_state(tx, "pending", "approved", "claimed")):
             if row.approval.state != "claimed":
@@ -88,13 +85,12 @@ class Approvals:
             elif self._identity_of(row.claimed_by) is None:
                 await self.session_gone(row.claimed_by)
 
-    def stop(self) -> Deferred[None]:
-        """Forget timers and waiters; requests stay in the store. @return: Deferred of None"""
+    async def stop(self) -> None:
+        """Forget timers and waiters; requests stay in the store."""
         self._transitions.stop()
-        return succeed(None)
 
-    def observe(self, callback: Callable[[Change], None]) -> None:
-        """Have C{callback} called with each L{Change}, once it is on disk."""
+    def observe(self, callback: Callable[[Approval], Any]) -> None:
+        """Have C{callback} called with the L{Approval} after each transition, once that is on disk."""
         self._transitions.observers.append(callback)
 
     # -- the requester -----------------------------------------------------------------------------------------
@@ -121,7 +117,7 @@ class Approvals:
 
     def _park(self, tx: Any, id: str, session: str, identity: Identity, held: HeldOperation) -> Any:
         now = self._clock.seconds()
-        target = self._target(tx, session)
+        target = self._target_of(session)
         digest = operation_digest(self._key, identity.name, identity.act, target, held)
         for row in rows.open_with(tx, digest, identity.name):
             until = row.approval.deadline if row.approval.state == "pending" else row.approval.claim_by
@@ -130,7 +126,7 @@ class Approvals:
         if rows.count_pending(tx, identity.name) >= self._config.pending_per_identity:
             return Refused(
                 Denied(
-                    f"{identity.name} has {self._config.pending_per_identity} open requests already",
+                    f"{identity.name} has {self._config.pending_per_identity} requests open already",
                     tuple(terms.rule for terms in held.holds),
                     "Wait until some are decided, or withdraw them.",
                 )
@@ -161,13 +157,6 @@ class Approvals:
         if identity is None:
             raise Denied("this session is over")
         return identity
-
-    @staticmethod
-    def _target(tx: Any, session: str) -> str:
-        found = tx.execute("SELECT target FROM sessions WHERE id = ?", (session,))
-        if not found:
-            raise Denied("this session is not known")
-        return str(found[0][0])
 
     def decided(self, approval: str) -> Deferred[Approval]:
         """See L{IApprovals.decided}. Cancel it to stop waiting; the request stays. @raise KeyError: unknown id."""
@@ -221,7 +210,7 @@ class Approvals:
         if approval.requester != identity.name or approval.act != identity.act:
             return Refused(Denied(f"{approval.id} is not a request of {identity.name}", rules))
         if not same(
-            row.digest, operation_digest(self._key, identity.name, identity.act, self._target(tx, session), held)
+            row.digest, operation_digest(self._key, identity.name, identity.act, self._target_of(session), held)
         ):
             return Refused(Denied(f"{approval.id} is for another operation than this one", rules))
         lapsed = self._transitions.lapsed(tx, row)
@@ -238,7 +227,7 @@ class Approvals:
         def work(tx: Any) -> Any:
             now = self._clock.seconds()
             return rows.transition(
-                tx, rows.get(tx, claimed.id), "fail", now, "", detail, fields={"settled_at": now, "outcome": detail}
+                tx, rows.get(tx, claimed.id), "failed", now, "", detail, fields={"settled_at": now, "outcome": detail}
             )
 
         await self._transitions.change(work)
@@ -308,17 +297,21 @@ class Approvals:
                 if row.approval.state != "claimed":
                     return row.approval
                 now = self._clock.seconds()
-                return rows.transition(tx, row, "lose", now, "", detail, fields={"settled_at": now, "outcome": detail})
+                return rows.transition(
+                    tx, row, "unknown", now, "", detail, fields={"settled_at": now, "outcome": detail}
+                )
 
             await self._transitions.change(work)
 
     # -- those who decide --------------------------------------------------------------------------------------
 
     def decide(self, approval: str, identity: Identity, approve: bool, reason: str) -> Deferred[Approval]:
-        """See L{IApprovals.decide}. @raise ValueError: the reason is too long. @raise KeyError: unknown id."""
+        """See L{IApprovals.decide}. @raise ValueError: no reason, or too long a one. @raise KeyError: unknown id."""
         return Deferred.fromCoroutine(self._decide(approval, identity, approve, reason))
 
     async def _decide(self, id: str, identity: Identity, approve: bool, reason: str) -> Approval:
+        if not reason.strip():
+            raise ValueError("a decision needs a reason")
         if len(reason) > TEXT_MAX:
             raise ValueError(f"a reason has at most {TEXT_MAX} characters")
 
@@ -330,7 +323,8 @@ class Approvals:
                 return Refused(Denied(f"{id} is {state} and not to be decided any more"), lapsed)
             refused = quorum.refusal(row.approval, identity)
             if refused:
-                return Refused(Denied(refused, tuple(terms.rule for terms in row.approval.holds)))
+                rules = tuple(terms.rule for terms in row.approval.holds)
+                return Refused(Denied(refused, rules, quorum.whom_to_ask(row.approval)))
             now = self._clock.seconds()
             vote = Vote(identity.name, approve, reason, now, frozenset(identity.groups))
             votes = (*row.approval.votes, vote)

@@ -13,7 +13,7 @@ from typing import Literal
 from hoopd.errors import HoopdError
 from hoopd.values import ApprovalState
 
-Happening = Literal["vote", "approve", "deny", "expire", "withdraw", "revoke", "claim", "execute", "fail", "lose"]
+Happening = Literal["vote", "approve", "deny", "expire", "withdraw", "revoke", "claim", "executed", "failed", "unknown"]
 
 #: what may happen in each state, and where it leads
 TRANSITIONS: Mapping[ApprovalState, Mapping[Happening, ApprovalState]] = MappingProxyType(
@@ -37,7 +37,7 @@ TRANSITIONS: Mapping[ApprovalState, Mapping[Happening, ApprovalState]] = Mapping
                 "revoke": "cancelled",
             }
         ),
-        "claimed": MappingProxyType({"execute": "executed", "fail": "failed", "lose": "unknown"}),
+        "claimed": MappingProxyType({"executed": "executed", "failed": "failed", "unknown": "unknown"}),
         "executed": MappingProxyType({}),
         "failed": MappingProxyType({}),
         "unknown": MappingProxyType({}),
@@ -50,8 +50,8 @@ TRANSITIONS: Mapping[ApprovalState, Mapping[Happening, ApprovalState]] = Mapping
 #: states that nothing leads out of
 FINAL: frozenset[ApprovalState] = frozenset(state for state, ways in TRANSITIONS.items() if not ways)
 
-#: outcome of a claimed operation, as L{hoopd.interfaces.IApprovals.settle} names it, to what happens
-OUTCOMES: Mapping[str, Happening] = MappingProxyType({"executed": "execute", "failed": "fail", "unknown": "lose"})
+#: how a claimed operation ends, as L{hoopd.interfaces.IApprovals.settle} names it
+OUTCOMES: Mapping[str, Happening] = MappingProxyType({"executed": "executed", "failed": "failed", "unknown": "unknown"})
 
 
 class IllegalTransition(HoopdError):

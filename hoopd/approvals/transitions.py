@@ -28,9 +28,9 @@ _EVENTS = {
     "withdraw": "approval.cancelled",
     "revoke": "approval.cancelled",
     "claim": "approval.claimed",
-    "execute": "approval.executed",
-    "fail": "approval.failed",
-    "lose": "approval.unknown",
+    "executed": "approval.executed",
+    "failed": "approval.failed",
+    "unknown": "approval.unknown",
 }
 
 
@@ -47,9 +47,9 @@ _FIELDS = {
     "withdraw": _DECIDED,
     "revoke": _DECIDED,
     "claim": ("approval", "requester", "target", "session"),
-    "execute": _OUTCOME,
-    "fail": _OUTCOME,
-    "lose": _OUTCOME,
+    "executed": _OUTCOME,
+    "failed": _OUTCOME,
+    "unknown": _OUTCOME,
 }
 
 
@@ -72,7 +72,7 @@ class Transitions:
         self.outbox = Outbox(store, ledger, clock, event)
         self.waiters = Waiters()
         self.expiries = Expiries(clock, self._due)
-        self.observers: list[Callable[[Change], None]] = []
+        self.observers: list[Callable[[Approval], Any]] = []
         self._store = store
         self._clock = clock
         self._event = event
@@ -127,7 +127,7 @@ class Transitions:
             self.waiters.fire(approval)
         for callback in self.observers:
             try:
-                callback(change)
+                callback(approval)
             except Exception:
                 # a notifier's mistake must not undo what is decided and on disk
                 self.log.failure("an observer of approvals failed on {id}", id=approval.id)
