@@ -127,7 +127,7 @@ def _decide(gateway: Gateway, verb: str, id: str, reason: str, json_: bool) -> N
 
 @command.command("approve")
 @click.argument("id")
-@click.option("--reason", required=True, help="Why; kept for ever.")
+@click.option("--reason", prompt="Reason", help="Why; kept for ever. Asked for if left out.")
 @as_json
 @click.pass_obj
 def approve(gateway: Gateway, id: str, reason: str, json_: bool) -> None:
@@ -137,7 +137,7 @@ def approve(gateway: Gateway, id: str, reason: str, json_: bool) -> None:
 
 @command.command("deny")
 @click.argument("id")
-@click.option("--reason", required=True, help="Why; the requester is told.")
+@click.option("--reason", prompt="Reason", help="Why; the requester is told. Asked for if left out.")
 @as_json
 @click.pass_obj
 def deny(gateway: Gateway, id: str, reason: str, json_: bool) -> None:

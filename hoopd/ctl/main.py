@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -80,14 +79,5 @@ def gateway(socket: str, token_file: Path | None, environment: dict[str, str]) -
     return Gateway(socket, token_file or kept, token)
 
 
-def run(arguments: list[str] | None = None) -> Any:
-    """The console script. A reader that goes away (C{| head}) is not an error."""
-    try:
-        return main(args=arguments)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-
-
 if __name__ == "__main__":
-    run()
+    main()
