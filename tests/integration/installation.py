@@ -146,9 +146,10 @@ class Gateway:
         return self.text().count("hoopd: ready:") > before and self.socket.exists()
 
     def bootstrap(self) -> None:
-        """user:root becomes administrator, auditor of everything, and stores the target's password."""
+        """user:root becomes administrator and auditor, and stores the target's password."""
         one_time = self.ctl("bootstrap-token", "--state", self.state).stdout
         self.tokens["user:root"] = self.ctl("bootstrap", "--name", "user:root", "--show", text=one_time).stdout.strip()
+        self.hoopctl("identities", "duties", "user:root", "administrator", "auditor")
         self.hoopctl("vault", "put", "orders-app", text=self.server.app_password)
 
     def identity(self, name: str, groups: Iterable[str] = (), duties: Iterable[str] = ()) -> str:
