@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -68,6 +69,8 @@ def makeService(options: Options) -> IService:
     """@return: the L{Supervisor}. A wrong configuration ends the process with the reasons."""
     from twisted.internet import reactor
 
+    # a reload that is asked for before we can take it must not end us
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     try:
         before = reexec.resumed(os.environ)
         settings = settle(options["config"], read, before)

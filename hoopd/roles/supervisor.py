@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from hoopd.errors import HoopdError
+from hoopd.errors import ConfigError, HoopdError
 from hoopd.ipc import wire
 from hoopd.ipc.end import unless_away, unless_slow
 from hoopd.ipc.transport import pair
@@ -148,7 +148,10 @@ class Supervisor(Service):
                     self.log.error("{name} cannot listen: {problem}", name=name, problem=problem)
                     return
                 if time.monotonic() > until:
-                    raise
+                    where = f"{listener.address}:{listener.port}"
+                    raise ConfigError(
+                        f"cannot listen on {where}: {problem.strerror}", key=f"listen.{name}"
+                    ) from problem
                 time.sleep(0.1)  # nothing runs yet that could wait for us
 
     def startService(self) -> None:
@@ -220,7 +223,8 @@ class Supervisor(Service):
         """Let a member of an earlier life make room. Workers go on accepting until new ones do."""
         if member.role != "worker":
             self.family.retire(member)
-        elif not self._has_workers(member.listener):
+        elif member.phase == "starting" or not self._has_workers(member.listener):
+            # one that never accepted anything has nothing to wait for
             self.family.drain(member, self._reload_limit)
 
     def _has_workers(self, listener: str) -> bool:
