@@ -27,7 +27,6 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.integration.gateway import Gateway
-
 from tests.integration.postgres import PostgresServer, certificate, free_port
 
 SAMPLE = """

@@ -132,6 +132,7 @@ class Broker:
             self.config.approvals,
             policy_version=lambda: self._policy.version,
             identity_of=self._identity_of,
+            target_of=self._target_of,
             new_id=lambda: new_id("A-", 6),
             event=self.event,
         )
@@ -222,6 +223,9 @@ class Broker:
 
     def _identity_of(self, session: str) -> Any:
         return self.admissions.identity_of(session)
+
+    def _target_of(self, session: str) -> str:
+        return self.admissions.target_of(session)
 
     def _reach_cancel(self, session: str) -> None:
         assert self.context.peers is not None
