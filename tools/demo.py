@@ -27,7 +27,9 @@ sys.path.insert(0, str(ROOT))
 
 from tests.integration.postgres import PostgresServer, free_port  # noqa: E402
 
-DEMO = ROOT / ".demo"
+#: where .demo is made and commands are run: the checkout, but for tests
+BASE = Path(os.environ.get("HOOPD_DEMO_BASE", ROOT)).resolve()
+DEMO = BASE / ".demo"
 
 #: where it listens if nobody else does
 PORT = 15432
@@ -121,7 +123,7 @@ def run(command: str, status: int = 0, quiet: bool = False, claim: str = "") -> 
     if not quiet:
         prompt(command)
     done = subprocess.run(
-        shell(command), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        shell(command), cwd=BASE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if not quiet:
         print(done.stdout, end="", flush=True)
@@ -231,7 +233,7 @@ class Demo:
 
     @staticmethod
     def _short(path: Path) -> Path:
-        return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        return path.relative_to(BASE) if path.is_relative_to(BASE) else path
 
     def start(self) -> None:
         command = "twistd --nodaemon --pidfile= hoopd --config .demo/etc"
@@ -240,7 +242,7 @@ class Demo:
             # a session of its own: Ctrl-C is for the demo, which then ends the gateway
             self.gateway = subprocess.Popen(
                 shell(f"exec {command}"),
-                cwd=ROOT,
+                cwd=BASE,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -302,7 +304,7 @@ class Demo:
         prompt(command)
         self.client = subprocess.Popen(
             shell(command),
-            cwd=ROOT,
+            cwd=BASE,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -370,7 +372,7 @@ class Demo:
         """Wait until the last session's end is sealed and signed."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            done = subprocess.run(shell(verify), cwd=ROOT, capture_output=True, text=True)
+            done = subprocess.run(shell(verify), cwd=BASE, capture_output=True, text=True)
             if done.returncode == 0 and "exposed" not in done.stdout and "(0 open)" in done.stdout:
                 return
             time.sleep(0.5)
@@ -440,7 +442,8 @@ def main(arguments: list[str]) -> int:
         print(f"demo: {failed}", file=sys.stderr)
         return 1
     demo = Demo()
-    status = 1
+    # 128 + SIGINT, until everything has been shown
+    status, keep_files = 130, False
     try:
         demo.database()
         demo.install()
@@ -460,13 +463,13 @@ def main(arguments: list[str]) -> int:
             print("demo: hoopd ended", file=sys.stderr)
     except Failed as failed:
         print(f"\ndemo: FAILED: {failed}\n\nthe end of .demo/hoopd.log:\n{demo.log()[-6000:]}", file=sys.stderr)
-        status = 1
+        status, keep_files = 1, True
     except KeyboardInterrupt:
         print("\ndemo: ending", flush=True)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        demo.stop(remove=status == 0)
+        demo.stop(remove=not keep_files)
     return status
 
 
