@@ -21,7 +21,7 @@ T = TypeVar("T")
 TIMES: dict[str, Any] = {"silent": 4.0, "drain": 2.0, "restart_delay": 0.05, "restart_delay_max": 0.5}
 
 
-def until(what: Callable[[], T], why: str, limit: float = 15.0) -> T:
+def until(what: Callable[[], T], why: str, limit: float = 30.0) -> T:
     """Wait until C{what()} is true. @raise AssertionError: not within C{limit} seconds."""
     end = time.monotonic() + limit
     while True:
