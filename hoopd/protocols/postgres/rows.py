@@ -7,6 +7,8 @@ documentation, "Message Formats" (DataRow), and COPY, "Text Format".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from struct import Struct
+from struct import error as StructError
 
 from hoopd.errors import TargetError
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT16, INT32, SIGNED32
@@ -17,6 +19,8 @@ Masks = Sequence["Redact | None"]
 
 _unpack_length = SIGNED32.unpack_from
 _pack_length = SIGNED32.pack
+_unpack_row = Struct(">IH").unpack_from
+_pack_row = Struct(">BIH").pack
 _NULL = SIGNED32.pack(-1)
 
 
@@ -32,42 +36,63 @@ def mask_rows(buffer: bytes, at: int, stop: int, masks: Masks) -> bytes:
     @raise TargetError: a row has another number of columns than was described, or is malformed
     """
     width = len(masks)
-    masked = [(number, mask) for number, mask in enumerate(masks) if mask is not None]
+    # columns to pass over before each masked one
+    steps: list[tuple[int, Redact]] = []
+    passed = 0
+    for number, mask in enumerate(masks):
+        if mask is not None:
+            steps.append((number - passed, mask))
+            passed = number + 1
     parts: list[bytes] = []
+    add = parts.append
     keep = at
-    while at < stop:
-        end = at + 1 + INT32.unpack_from(buffer, at + 1)[0]
-        if end < at + 7 or INT16.unpack_from(buffer, at + HEADER_SIZE)[0] != width:
-            raise TargetError("the target sent a row unlike its description")
-        position = at + 7
-        column = 0
-        row: list[bytes] = []
-        from_ = position
-        for number, mask in masked:
-            while column <= number:
-                if position + 4 > end:
-                    raise TargetError("the target sent a malformed row")
+    try:
+        while at < stop:
+            length, columns = _unpack_row(buffer, at + 1)
+            end = at + 1 + length
+            if columns != width or length < 6:
+                raise TargetError("the target sent a row unlike its description")
+            position = at + 7
+            grown = 0
+            pieces: list[bytes] = []
+            copied = position
+            for skip, mask in steps:
+                while skip:
+                    size = _unpack_length(buffer, position)[0]
+                    position += 4 + size if size > 0 else 4
+                    skip -= 1
                 size = _unpack_length(buffer, position)[0]
                 here = position
-                position += 4 + (size if size > 0 else 0)
-                column += 1
-            if position > end or size < -1:
+                position += 4
+                if size < 0:
+                    continue
+                position += size
+                if position > end:
+                    raise TargetError("the target sent a malformed row")
+                value = mask(buffer[here + 4 : position])
+                pieces.append(buffer[copied:here])
+                if value is None:
+                    pieces.append(_NULL)
+                    grown -= size
+                else:
+                    pieces.append(_pack_length(len(value)) + value)
+                    grown += len(value) - size
+                copied = position
+            if position > end:
                 raise TargetError("the target sent a malformed row")
-            if size < 0:
-                continue
-            value = mask(buffer[here + 4 : position])
-            row.append(buffer[from_:here])
-            row.append(_NULL if value is None else _pack_length(len(value)) + value)
-            from_ = position
-        if row:
-            row.append(buffer[from_:end])
-            body = b"".join(row)
-            parts.append(buffer[keep:at])
-            parts.append(b"D" + INT32.pack(len(body) + 6) + buffer[at + HEADER_SIZE : at + 7])
-            parts.append(body)
-            keep = end
-        at = end
-    parts.append(buffer[keep:stop])
+            if pieces:
+                # one slice takes what is unchanged since the last masked value, over the ends of rows
+                if grown:
+                    add(buffer[keep:at])
+                    add(_pack_row(68, length + grown, width))
+                else:
+                    add(buffer[keep : at + 7])
+                parts += pieces
+                keep = copied
+            at = end
+    except StructError:
+        raise TargetError("the target sent a malformed row") from None
+    add(buffer[keep:stop])
     return b"".join(parts)
 
 
