@@ -18,13 +18,13 @@ demo:
 	@$(PY) tools/demo.py
 
 test: setup lint
-	$(PY) -m pytest -q -n 2 --dist loadfile --timeout 300 tests
+	$(PY) -m pytest -n 2 --dist loadfile --timeout 300 tests
 
 unit: setup
-	$(PY) -m pytest -q -n 2 --dist loadfile --timeout 120 tests --ignore tests/integration
+	$(PY) -m pytest -n 2 --dist loadfile --timeout 120 tests --ignore tests/integration
 
 integration: setup
-	$(PY) -m pytest -q -n 2 --dist loadfile --timeout 300 tests/integration
+	$(PY) -m pytest -n 2 --dist loadfile --timeout 300 tests/integration
 
 lint: setup
 	.venv/bin/ruff check hoopd tests tools twisted
