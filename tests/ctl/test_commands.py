@@ -1,0 +1,252 @@
+"""What hoopctl asks, and what it says, verb by verb."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hoopd.administration_verbs import VERBS, check_arguments
+from hoopd.ctl.failures import Failure
+from tests.ctl.running import Answers
+
+TOKEN = {
+    "id": "abcdefgh", "identity": "agent:ci", "scopes": ["do:read"], "act": None, "description": "nightly",
+    "created_at": 0.0, "created_by": "user:ada", "expires_at": 4102444800.0, "revoked_at": None, "last_used_at": None,
+}  # fmt: skip
+IDENTITY = {
+    "name": "user:priya", "subject": "priya", "kind": "human", "groups": ["eng"], "duties": ["user"],
+    "password": True, "disabled": False, "created_at": 0.0, "created_by": "user:ada",
+}  # fmt: skip
+APPROVAL = {
+    "id": "A-7KQ2M9", "state": "pending", "requester": "user:priya", "act": None, "target": "orders", "session": "S-1",
+    "redacted": "UPDATE orders\nSET note = 'a\u202eb\x1b[2J'", "classes": ["update", "write"],
+    "objects": ["public.orders"], "reason": None,
+    "holds": [{"rule": "orders.hold.write", "by": ["group:leads"], "quorum": 1, "why": "eyes"}], "policy": "p",
+    "requested_at": 0.0, "deadline": 4102444800.0, "claim_by": None,
+    "votes": [{"identity": "user:lee", "approve": False, "reason": "not\ttoday", "at": 0.0, "groups": []}],
+    "settled_at": None, "outcome": "", "revision": 1,
+}  # fmt: skip
+SESSION = {
+    "id": "S-1", "identity": "user:priya", "kind": "human", "act": None, "target": "orders", "protocol": "postgres",
+    "peer": "127.0.0.1:5", "started_at": 0.0, "ended_at": 62.0, "ended_why": "left", "operations": 3, "denied": 1,
+    "held": 0, "recording": "2026/s.rec",
+}  # fmt: skip
+ISSUED = {"entry": TOKEN, "token": "hoopd_secret"}
+SECRET = {"name": "orders", "version": 2, "created_at": 0.0, "created_by": "user:ada", "master_key": "k1"}
+CALLER = {
+    "name": "user:ada", "kind": "human", "groups": [], "duties": ["administrator"], "scopes": None, "act": None,
+    "proof": "token:x", "expires_at": None,
+}  # fmt: skip
+
+#: words, standard input, verb, arguments that are sent, answer, what is printed
+CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
+    (["whoami"], "", "whoami", {}, CALLER, "user:ada (human)"),
+    (["status"], "", "status", {}, {"version": "1", "policy": "p", "sessions": 3, "pending": 1}, "running sessions"),
+    (["reload"], "", "reload", {}, {"reloading": True}, "the new configuration is good"),
+    (["identities", "add", "user:priya", "--group", "eng"], "", "identities.add",
+     {"name": "user:priya", "groups": ["eng"], "duties": []}, IDENTITY, "added user:priya: groups eng"),
+    (["identities", "list"], "", "identities.list", {}, [IDENTITY], "user:priya  eng"),
+    (["identities", "groups", "user:priya", "eng", "dba"], "", "identities.groups",
+     {"name": "user:priya", "groups": ["eng", "dba"]}, IDENTITY, "user:priya: groups"),
+    (["identities", "duties", "user:priya", "auditor"], "", "identities.duties",
+     {"name": "user:priya", "duties": ["auditor"]}, IDENTITY, "duties user"),
+    (["identities", "password", "user:priya"], "long password\n", "identities.password",
+     {"name": "user:priya", "password": "long password"}, {}, "has a new password"),
+    (["identities", "disable", "user:priya", "--why", "left"], "", "identities.disable",
+     {"name": "user:priya", "why": "left"}, {}, "is disabled"),
+    (["identities", "enable", "user:priya"], "", "identities.enable", {"name": "user:priya"}, {}, "active again"),
+    (["tokens", "issue", "agent:ci", "--lifetime", "12h", "--scope", "do:read"], "", "tokens.issue",
+     {"name": "agent:ci", "lifetime": 43200.0, "scopes": ["do:read"], "description": ""}, ISSUED, "hoopd_secret"),
+    (["tokens", "list"], "", "tokens.list", {}, [TOKEN], "abcdefgh  agent:ci  good"),
+    (["tokens", "revoke", "abcdefgh"], "", "tokens.revoke", {"id": "abcdefgh"}, TOKEN, "is revoked"),
+    (["vault", "put", "orders"], "p@ss word\n", "vault.put", {"name": "orders", "value": "p@ss word"}, SECRET,
+     "orders: version 2"),
+    (["vault", "list"], "", "vault.list", {}, [SECRET], "orders  2"),
+    (["vault", "remove", "orders", "--yes"], "", "vault.remove", {"name": "orders"}, {}, "is forgotten"),
+    (["vault", "rotate-key"], "", "vault.rotate-key", {}, {"secrets": 1}, "1 secret re-wrapped"),
+    (["vault", "check"], "", "vault.check", {}, {"problems": []}, "every secret can be opened"),
+    (["approvals", "list"], "", "approvals.list", {"state": "pending"}, [APPROVAL], "A-7KQ2M9  pending"),
+    (["approvals", "list", "--all", "--target", "orders"], "", "approvals.list", {"target": "orders"}, [],
+     ""),
+    (["approvals", "show", "A-7KQ2M9"], "", "approvals.show", {"id": "A-7KQ2M9"}, APPROVAL, "user:priya"),
+    (["approvals", "approve", "A-7KQ2M9", "--reason", "fine"], "", "approvals.approve",
+     {"id": "A-7KQ2M9", "reason": "fine"}, {**APPROVAL, "state": "approved", "claim_by": 60.0}, "may run it once"),
+    (["approvals", "approve", "A-7KQ2M9", "--reason", "fine"], "", "approvals.approve",
+     {"id": "A-7KQ2M9", "reason": "fine"}, APPROVAL, "more people must agree"),
+    (["approvals", "deny", "A-7KQ2M9"], "not today\n", "approvals.deny",
+     {"id": "A-7KQ2M9", "reason": "not today"}, {**APPROVAL, "state": "denied"}, "is told why"),
+    (["sessions", "list", "--identity", "user:priya", "--since", "2026-11-21T03:00"], "", "sessions.list",
+     {"identity": "user:priya", "since": 1795230000.0}, [SESSION], "S-1      1970-01-01 00:00:00Z  62 s"),
+    (["sessions", "show", "S-1"], "", "sessions.show", {"id": "S-1"}, SESSION, "3, 1 refused, 0 held"),
+    (["policy", "show"], "", "policy.show", {}, {"version": "v", "files": [{"name": "orders", "rules": ["a"]}]},
+     "orders   a"),
+    (["policy", "explain", "user:priya", "orders", "SELECT 1", "--group", "eng"], "", "policy.explain",
+     {"name": "user:priya", "target": "orders", "statement": "SELECT 1", "groups": ["eng"]},
+     {"verdict": "allow", "text": "ALLOWED"}, "ALLOWED"),
+    (["audit", "key"], "", "audit.key", {}, {"verifier": "hoopd.local/ledger+1+k"}, "hoopd.local/ledger+1+k"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda one: " ".join(one[0])[:50])
+def test_what_is_typed_is_asked_and_answered(
+    answers: Answers, conversation: tuple[list[str], str, str, dict[str, Any], Any, str]
+) -> None:
+    words, text, verb, arguments, answer, said = conversation
+    answers.given = {verb: answer}
+    result = answers.run(*words, text=text)
+    assert result.exit_code == 0, result.output
+    assert [(asked, sent) for asked, _, sent in answers.asked] == [(verb, arguments)]
+    assert said in result.stdout
+    check_arguments(verb, arguments)
+
+
+def test_every_verb_can_be_asked_for() -> None:
+    asked = {conversation[2] for conversation in CONVERSATIONS}
+    # these have tests of their own below, and in tests/integration
+    assert set(VERBS) - asked == {"bootstrap", "login", "sessions.recording"}
+
+
+@pytest.mark.parametrize("words", [["identities", "list"], ["tokens", "list"], ["vault", "list"], ["sessions", "list"]])
+def test_json_is_the_answer_itself(answers: Answers, words: list[str]) -> None:
+    answers.given = {".".join(words): [{"name": "ü\u202e", "deep": [1, None]}]}
+    result = answers.run(*words, "--json")
+    assert json.loads(result.stdout) == [{"name": "ü\u202e", "deep": [1, None]}]
+    assert result.stdout.isascii()
+
+
+def test_a_token_is_alone_on_standard_output(answers: Answers) -> None:
+    answers.given = {"tokens.issue": ISSUED}
+    result = answers.run("tokens", "issue")
+    assert result.stdout == "hoopd_secret\n"
+    assert "not shown again" in result.stderr
+
+
+def test_a_token_can_go_straight_to_a_file(answers: Answers, tmp_path: Path) -> None:
+    answers.given = {"tokens.issue": ISSUED}
+    result = answers.run("tokens", "issue", "agent:ci", "--to", str(tmp_path / "t"))
+    assert "hoopd_secret" not in result.output
+    assert (tmp_path / "t").read_text() == "hoopd_secret\n"
+    assert os.stat(tmp_path / "t").st_mode & 0o777 == 0o600
+
+
+def test_an_approver_sees_all_of_it_and_nothing_hidden(answers: Answers) -> None:
+    long = "UPDATE t SET a = " + "x" * 5000 + " -- end"
+    answers.given = {"approvals.show": {**APPROVAL, "redacted": long}}
+    assert long in answers.run("approvals", "show", "A-7KQ2M9").stdout
+    answers.given = {"approvals.show": APPROVAL, "approvals.list": [APPROVAL]}
+    for words in (["approvals", "show", "A-7KQ2M9"], ["approvals", "list"]):
+        said = answers.run(*words).stdout
+        assert "<U+202E>" in said
+        assert "<U+001B>" in said
+        assert "\u202e" not in said
+        assert "\x1b" not in said
+
+
+def test_secrets_are_never_arguments(answers: Answers) -> None:
+    for words in (
+        ["vault", "put", "orders", "s3cret"],
+        ["login", "hoopd_secret"],
+        ["identities", "password", "a", "b"],
+    ):
+        result = answers.run(*words)
+        assert result.exit_code == 2, words
+    assert answers.asked == []
+
+
+def test_an_empty_secret_is_refused(answers: Answers) -> None:
+    result = answers.run("vault", "put", "orders", text="\n")
+    assert result.exit_code == 2
+    assert answers.asked == []
+
+
+@pytest.mark.parametrize(("words", "bad"), [
+    (["sessions", "list", "--since", "yesterday"], "is no time"),
+    (["tokens", "issue", "--lifetime", "soon"], "is no duration"),
+    (["approvals", "approve", "A-1", "--reason", " "], "--reason is empty"),
+    (["identities", "add", "user:x", "--duty", "king"], "king"),
+])  # fmt: skip
+def test_wrong_usage_is_told_before_anything_is_asked(answers: Answers, words: list[str], bad: str) -> None:
+    result = answers.run(*words)
+    assert result.exit_code == 2
+    assert bad in result.stderr
+    assert answers.asked == []
+
+
+def test_durations_ago(answers: Answers) -> None:
+    answers.given = {"sessions.list": []}
+    answers.run("sessions", "list", "--since", "2h")
+    since = answers.asked[0][2]["since"]
+    assert abs(time.time() - 7200 - since) < 60
+
+
+def test_problems_of_the_vault_are_a_failure(answers: Answers) -> None:
+    answers.given = {"vault.check": {"problems": ["orders: cannot be opened"]}}
+    result = answers.run("vault", "check")
+    assert result.exit_code == 1
+    assert "orders: cannot be opened" in result.stderr
+
+
+# -- signing in ----------------------------------------------------------------------------------------------
+
+
+def kept(answers: Answers) -> Path:
+    return answers.home / ".config" / "hoopd" / "token"
+
+
+def test_login_keeps_a_token_that_was_tried(answers: Answers) -> None:
+    answers.given = {"whoami": CALLER}
+    result = answers.run("login", text="hoopd_mine\n")
+    assert result.exit_code == 0, result.output
+    assert answers.asked == [("whoami", "hoopd_mine", {})]
+    assert kept(answers).read_text() == "hoopd_mine\n"
+    assert os.stat(kept(answers)).st_mode & 0o777 == 0o600
+    assert "hoopd_mine" not in result.output
+
+
+def test_login_does_not_keep_a_token_that_is_refused(answers: Answers) -> None:
+    answers.given = {"whoami": Failure("the gateway does not know you")}
+    result = answers.run("login", text="hoopd_wrong\n")
+    assert result.exit_code == 1
+    assert not kept(answers).exists()
+
+
+def test_a_person_signs_in_by_password(answers: Answers) -> None:
+    answers.given = {"login": {"entry": {**TOKEN, "identity": "user:lee"}, "token": "hoopd_lee"}}
+    result = answers.run("login", "--name", "lee", "--lifetime", "8h", text="long password\n")
+    assert result.exit_code == 0, result.output
+    verb, _, sent = answers.asked[0]
+    assert (verb, sent) == ("login", {"name": "user:lee", "password": "long password", "lifetime": 28800.0})
+    assert kept(answers).read_text() == "hoopd_lee\n"
+    assert "hoopd_lee" not in result.output
+    assert answers.run("login", "--name", "lee", "--show", text="long password\n").stdout == "hoopd_lee\n"
+
+
+def test_the_first_administrator(answers: Answers, tmp_path: Path) -> None:
+    (tmp_path / "bootstrap-token").write_text("hoopdboot_x\n")
+    printed = answers.run("bootstrap-token", "--state", str(tmp_path))
+    assert printed.stdout == "hoopdboot_x\n"
+    answers.given = {"bootstrap": {"entry": {**TOKEN, "identity": "user:ada"}, "token": "hoopd_first"}}
+    result = answers.run("bootstrap", "--name", "ada", text=printed.stdout)
+    assert result.exit_code == 0, result.output
+    assert answers.asked == [("bootstrap", "hoopdboot_x", {"name": "user:ada"})]
+    assert kept(answers).read_text() == "hoopd_first\n"
+
+
+def test_the_one_time_token_is_not_spent_where_the_new_one_could_not_be_kept(answers: Answers) -> None:
+    kept(answers).parent.mkdir(parents=True)
+    kept(answers).write_text("older")
+    result = answers.run("bootstrap", "--name", "ada", text="hoopdboot_x\n")
+    assert result.exit_code == 1
+    assert answers.asked == []
+    assert kept(answers).read_text() == "older"
+
+
+def test_without_a_one_time_token_it_says_why(answers: Answers, tmp_path: Path) -> None:
+    result = answers.run("bootstrap-token", "--state", str(tmp_path))
+    assert result.exit_code == 1
+    assert "administrator already" in result.stderr
