@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.audit import events, recording
-from hoopd.audit.leaves import encode_leaf
+from hoopd.audit.leaves import Leaf, encode_leaf
 from hoopd.audit.merkle import Tree
 from hoopd.errors import RecordError
 from hoopd.interfaces import ILedger, IRecorder
@@ -86,6 +86,11 @@ class MemoryLedger:
         self._tree.append(leaf)
         self.leaves.append((kind, msgspec.json.decode(leaf)["fields"]))
         return succeed(len(self.leaves) - 1)
+
+    def read(self) -> Iterator[Leaf]:
+        """See L{hoopd.audit.ledger.Ledger.read}."""
+        for index, (kind, fields) in enumerate(self.leaves):
+            yield Leaf(index, kind, 0.0, fields)
 
     def checkpoint(self) -> Deferred[str]:
         """See L{ILedger.checkpoint}. Not signed: there is no key."""

@@ -20,6 +20,9 @@ CELL_MAX = 60
 
 Step = tuple[float, str]
 
+#: width of the time before a statement
+_STAMP = len("2026-01-01 00:00:00Z ")
+
 
 def load(content: bytes) -> tuple[list[Entry], RecordingError | None]:
     """Read a whole recording.
@@ -116,7 +119,7 @@ def _open(prompt: str, fields: Mapping[str, Any]) -> str:
 
 
 def _operation(prompt: str, fields: Mapping[str, Any]) -> str:
-    text = inert(str(fields.get("text") or ""), keep="\n").replace("\n", "\n" + " " * (len(prompt) + 4))
+    text = inert(str(fields.get("text") or ""), keep="\n").replace("\n", "\n" + " " * (_STAMP + len(prompt) + 1))
     lines = [f"{prompt} {text}\n"]
     if fields.get("parameters"):
         lines.append(f"  with {_list(fields, 'parameters')}\n")
