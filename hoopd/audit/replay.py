@@ -110,6 +110,12 @@ def _list(fields: Mapping[str, Any], name: str) -> str:
     return "" if value is None else inert(str(value))
 
 
+def _items(fields: Mapping[str, Any], name: str) -> list[Any]:
+    """A list, or nothing: a recording is written by a process that hostile bytes passed through."""
+    value = fields.get(name)
+    return value if isinstance(value, list) else []
+
+
 def _open(prompt: str, fields: Mapping[str, Any]) -> str:
     behalf = f" for {_word(fields, 'act')}" if fields.get("act") else ""
     return (
@@ -152,7 +158,7 @@ def _approval(prompt: str, fields: Mapping[str, Any]) -> str:
 
 
 def _votes(fields: Mapping[str, Any]) -> str:
-    votes = [vote for vote in fields.get("votes") or () if isinstance(vote, Mapping)]
+    votes = [vote for vote in _items(fields, "votes") if isinstance(vote, Mapping)]
     return "".join(
         f"    {_word(vote, 'identity')} said {'yes' if vote.get('approve') else 'no'}: {_word(vote, 'reason')}\n"
         for vote in votes
@@ -160,8 +166,8 @@ def _votes(fields: Mapping[str, Any]) -> str:
 
 
 def _rows(prompt: str, fields: Mapping[str, Any]) -> str:
-    found = [row for row in fields.get("rows") or () if isinstance(row, list)]
-    return table(fields.get("columns") or (), found, fields.get("masked") or ())
+    found = [row for row in _items(fields, "rows") if isinstance(row, list)]
+    return table(_items(fields, "columns"), found, [each for each in _items(fields, "masked") if isinstance(each, int)])
 
 
 def _result(prompt: str, fields: Mapping[str, Any]) -> str:

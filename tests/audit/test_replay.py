@@ -136,7 +136,7 @@ def test_inert(text: str) -> None:
         max_size=6,
     ),
 )
-@settings(max_examples=200)
+@settings(max_examples=300)
 def test_whatever_a_frame_holds_it_is_shown(kind: str, fields: dict[str, Any]) -> None:
     _, text = told(session((0, "open", {}), (1, kind, fields)))
     assert obeyed(text) == []
