@@ -26,7 +26,7 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.integration.gateway import Gateway
+from tests.integration.installation import Gateway
 from tests.integration.postgres import PostgresServer, certificate, free_port
 
 SAMPLE = """
@@ -41,7 +41,7 @@ allow.all = { who = ["group:eng"], do = ["read", "write"] }
 
 #: name, what it is, bound: on the ratios and differences of one run (design, section 8)
 BUDGETS = (
-    ("cached_added_ms", "added latency of a cached statement, median, over PgBouncer's", 0.15),
+    ("cached_added_ms", "added latency of a cached statement, median, over a bare TLS relay's", 0.15),
     ("million_masked_ratio", "rows with one last4 column, to direct", 1.25),
     ("idle_session_kib", "memory of an idle session", 120.0),
 )
@@ -97,6 +97,7 @@ def throughput(route: Route, clients: int, seconds: float) -> float:
                 "PGPASSWORD": words["password"],
                 "PGDATABASE": words["dbname"],
                 "PGSSLMODE": "require",
+                "PGCHANNELBINDING": words.get("channel_binding", "prefer"),
             },
             capture_output=True,
             text=True,
@@ -111,6 +112,7 @@ def bulk(route: Route, columns: str, rows: int) -> float:
     """Seconds to read C{rows} rows in psql, discarding them."""
     words = route.words
     connection = f"host=127.0.0.1 port={words['port']} user={words['user']} dbname={words['dbname']} sslmode=require"
+    connection += f" channel_binding={words.get('channel_binding', 'prefer')}"
     began = time.perf_counter()
     done = subprocess.run(
         ["psql", "-XqAt", "-d", connection, "-c", f"SELECT {columns} FROM points LIMIT {rows}"],
@@ -169,7 +171,7 @@ def pgbouncer(server: PostgresServer) -> Iterator[Route | None]:
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = plain\n"
             f"auth_file = {directory}/users.txt\npool_mode = session\nmax_client_conn = 500\ndefault_pool_size = 200\n"
             f"client_tls_sslmode = require\nclient_tls_cert_file = {certificate_file}\nclient_tls_key_file = {key_file}\n"
-            "server_tls_sslmode = require\nlogfile = /dev/null\nmax_prepared_statements = 100\n"
+            "server_tls_sslmode = require\nlogfile = /dev/null\n"
         )
         command = [program, str(directory / "pgbouncer.ini")]
         if os.geteuid() == 0:
@@ -179,15 +181,42 @@ def pgbouncer(server: PostgresServer) -> Iterator[Route | None]:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         route = Route("pgbouncer", port=port, user="app", password=server.app_password, dbname="orders")
         try:
-            for _ in range(100):
-                with contextlib.suppress(psycopg.Error):
-                    route.connect().close()
-                    break
-                time.sleep(0.05)
+            _until_answered(route)
             yield route
         finally:
             process.terminate()
             process.wait(10)
+
+
+@contextlib.contextmanager
+def bare_relay(server: PostgresServer) -> Iterator[Route]:
+    """The floor: TLS on both legs in Twisted, and nothing else."""
+    with tempfile.TemporaryDirectory(prefix="hoopd-bench-") as name:
+        certificate_file, key_file = certificate(Path(name))
+        port = free_port()
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("bare_relay.py")), str(port), str(server.port)]
+            + [str(certificate_file), str(key_file)]
+        )
+        # the server would bind its SCRAM exchange to a certificate that the client does not see
+        words = {"user": "app", "password": server.app_password, "dbname": "orders", "channel_binding": "disable"}
+        route = Route("relay", port=port, **words)
+        try:
+            _until_answered(route)
+            yield route
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _until_answered(route: Route) -> None:
+    for _ in range(200):
+        try:
+            route.connect().close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+    raise RuntimeError(f"{route.name} does not answer")
 
 
 def measure(route: Route, quick: bool) -> dict[str, Any]:
@@ -219,18 +248,19 @@ def main() -> int:
     sample = SAMPLE.format(rows=rows)
     with (
         PostgresServer(sample, ("max_connections = 400",)) as server,
-        Gateway(server, policy=POLICY) as gateway,
+        Gateway(server, POLICY, workers=2) as gateway,
         pgbouncer(server) as bouncer,
+        bare_relay(server) as relay,
     ):
         server.query("VACUUM ANALYZE points")
         token = gateway.identity("user:bench", groups=["eng"])
         direct = Route("direct", port=server.port, user="app", password=server.app_password, dbname="orders")
         hoopd = Route("hoopd", port=gateway.port, user="bench", password=token, dbname="orders")
-        routes = [direct, *([bouncer] if bouncer else []), hoopd]
+        routes = [direct, *([bouncer] if bouncer else []), relay, hoopd]
         print(f"measuring {', '.join(route.name for route in routes)}; soft limit of files was {soft}", flush=True)
         results: dict[str, Any] = {route.name: measure(route, chosen.quick) for route in routes}
         results["idle_session_kib"] = round(idle(hoopd, gateway, 50 if chosen.quick else 200), 1)
-    floor = results.get("pgbouncer", results["direct"])
+    floor = results["relay"]
     ratios = {
         "cached_added_ms": round(results["hoopd"]["cached"]["p50_ms"] - floor["cached"]["p50_ms"], 4),
         "new_added_ms": round(results["hoopd"]["new"]["p50_ms"] - floor["new"]["p50_ms"], 4),
