@@ -22,7 +22,8 @@ if [ "$want" = test ]; then
   need pgbouncer pgbouncer
   need node nodejs
   need npm npm
-  need java default-jre-headless
+  # the JDBC tests are single source files: java needs its compiler for them
+  java --list-modules 2>/dev/null | grep '^jdk.compiler@' >/dev/null || packages+=(default-jdk-headless)
   need /usr/share/java/postgresql.jar libpostgresql-jdbc-java
 fi
 if [ ${#packages[@]} -gt 0 ]; then
@@ -36,13 +37,16 @@ if [ ${#packages[@]} -gt 0 ]; then
   "${root[@]}" mkdir -p /etc/postgresql-common
   [ -e /etc/postgresql-common/createcluster.conf ] ||
     echo "create_main_cluster = false" | "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+  # a fresh machine may be updating itself: wait for it
+  apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
+  "${apt[@]}" update
+  "${apt[@]}" install -y --no-install-recommends "${packages[@]}" </dev/null >/dev/null
 fi
 
 stamp=$venv/.ready-$want-$(cat setup.cfg pyproject.toml | sha256sum | cut -c1-16)
 if [ ! -e "$stamp" ]; then
-  if [ ! -x $venv/bin/python ]; then
+  if ! $venv/bin/python -m pip --version >/dev/null 2>&1; then
+    rm -rf $venv # what an interrupted run left, or one of another Python
     say "creating the virtual environment $venv"
     /usr/bin/python3 -m venv $venv
     $venv/bin/pip install --quiet --upgrade pip setuptools wheel
@@ -55,8 +59,10 @@ if [ ! -e "$stamp" ]; then
   pwd >"$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hoopd-checkout.pth"
   touch "$stamp"
 fi
-if [ "$want" = test ] && [ -f tests/integration/oidc/package.json ] && [ ! -d tests/integration/oidc/node_modules ]; then
+oidc=tests/integration/oidc
+if [ "$want" = test ] && ! cmp -s $oidc/package-lock.json $oidc/node_modules/.installed; then
   say "installing the OpenID Connect provider that the tests talk to"
-  (cd tests/integration/oidc && npm ci --silent --no-fund --no-audit)
+  (cd $oidc && npm ci --silent --no-fund --no-audit </dev/null)
+  cp $oidc/package-lock.json $oidc/node_modules/.installed
 fi
 say "set up"
