@@ -21,7 +21,7 @@ from hoopd.audit.merkle import Tree
 from hoopd.audit.notes import Checkpoint, NoteError, Verifier, parse_verifier
 from hoopd.audit.seals import SUFFIX
 from hoopd.audit.transitions import check_approvals
-from hoopd.audit.verify_recording import Examined, examine
+from hoopd.audit.verify_recording import Examined, begun_after, examine
 
 Severity = Literal["failure", "exposure", "note"]
 
@@ -239,9 +239,14 @@ def _check_recordings(report: Report, root: Path, leaves: list[Leaf], claimed: s
         _take(report, examine(root / relative, sealed, claimed), f"recordings/{sealed.path}", sealed.closed is None)
     for path in sorted(root.rglob("*")):
         relative_path = str(path.relative_to(root))
-        if path.is_file() and relative_path not in paths:
-            what = "no leaf of the ledger names it" if path.name.endswith(SUFFIX) else "is no recording"
-            report.fail(f"recordings/{relative_path}", what)
+        if not path.is_file() or relative_path in paths:
+            continue
+        if not path.name.endswith(SUFFIX):
+            report.fail(f"recordings/{relative_path}", "is no recording")
+        elif leaves and begun_after(path, path.name.removesuffix(SUFFIX), leaves[-1].at):
+            report.expose(f"recordings/{relative_path}", "began after the last leaf of this copy of the ledger")
+        else:
+            report.fail(f"recordings/{relative_path}", "no leaf of the ledger names it")
 
 
 def _take(report: Report, examined: Examined, where: str, still_open: bool) -> None:

@@ -49,17 +49,21 @@ class _Walk:
             self._parts.append(frame)
             if not frame.more:
                 for entry in entries(self._parts):
-                    self._entry(entry)
+                    self._entry(entry, self._parts[0].offset)
                 self._parts = []
 
-    def _entry(self, entry: Entry) -> None:
+    def _entry(self, entry: Entry, offset: int) -> None:
         if entry.sequence == 0 and (entry.kind != "open" or entry.fields.get("session") != self.sealed.session):
             self.found.failures.append("its first frame does not open this session")
         approval = entry.fields.get("approval") if entry.kind == "operation" else None
         if approval and str(approval) not in self.claimed:
-            self.found.failures.append(
+            said = (
                 f"frame {entry.sequence} runs an operation under {approval}, which the ledger does not have as claimed"
             )
+            # the claim's leaf is older than the frame, and the frame older than its seal; what is not sealed may be
+            # newer than the copy of the ledger
+            sealed = offset < self.sealed.end or self.sealed.closed is not None
+            (self.found.failures if sealed else self.found.exposures).append(said)
 
     def segment(self, segment: Segment) -> None:
         hashed = hashlib.sha256()
@@ -160,3 +164,16 @@ def _judge_closed(walk: _Walk, rest: int) -> None:
             found.failures.append(str(problem))
     if found.frames != closed.get("frames"):
         found.failures.append(f"has {found.frames} frames, and had {closed.get('frames')}")
+
+
+def begun_after(path: Path, session: str, at: float) -> bool:
+    """Whether a recording that no leaf names is one that began after C{at}, epoch seconds: a copy of a gateway that
+    runs has its ledger from before."""
+    reader = FrameReader()
+    try:
+        with path.open("rb") as file:
+            frames = reader.feed(file.read(_PIECE))
+        first = next(entries(frames), None)
+    except (OSError, RecordingError):
+        return False
+    return reader.session == session and first is not None and first.kind == "open" and first.at >= at

@@ -232,6 +232,27 @@ def test_a_live_gateways_copy(tmp_path: Path) -> None:
     assert "checksum" in failures(verify(tmp_path / "state", key)), "damage is damage, sealed or not"
 
 
+def test_a_copy_taken_while_the_gateway_runs(tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "state")
+    one = broker.open("S-1")
+    one.write("operation", {"text": "x" * 6000})
+    broker.clock.advance(0.25)
+    now(broker.ledger.checkpoint())
+    shutil.copytree(tmp_path / "state" / "ledger", tmp_path / "copy" / "ledger")
+    # the ledger is copied, and the gateway goes on
+    broker.clock.advance(1.0)
+    one.write("operation", {"text": "approved", "decision": "hold", "approval": "A-1"})
+    one.write("close", {"why": "bye"})
+    now(broker.recordings.close("S-1", "bye"))
+    broker.open("S-2")
+    shutil.copytree(tmp_path / "state" / "recordings", tmp_path / "copy" / "recordings")
+    report = verify(tmp_path / "copy", broker.ledger.verifier_key)
+    assert report.ok, failures(report)
+    exposed = [each.what for each in report.findings if each.severity == "exposure"]
+    assert any("A-1" in what for what in exposed)
+    assert any("began after" in what for what in exposed)
+
+
 def test_an_operation_under_an_approval_that_was_never_claimed_fails(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
     made = broker.open()
