@@ -87,7 +87,9 @@ def main() -> None:
         shown = ssl.Certificate.loadPEM(file.read())
     with open(key, "rb") as file:
         secret = ssl.KeyPair.load(file.read(), SSL.FILETYPE_PEM)
-    Client.tls = ssl.CertificateOptions(privateKey=secret.original, certificate=shown.original)
+    Client.tls = ssl.CertificateOptions(
+        privateKey=secret.original, certificate=shown.original, acceptableProtocols=[b"postgresql"]
+    )
     Client.target = int(target)
     reactor.listenTCP(int(port), Factory.forProtocol(Client), interface="127.0.0.1")  # type: ignore[attr-defined]
     reactor.run()  # type: ignore[attr-defined]

@@ -194,13 +194,12 @@ def bare_relay(server: PostgresServer) -> Iterator[Route]:
     with tempfile.TemporaryDirectory(prefix="hoopd-bench-") as name:
         certificate_file, key_file = certificate(Path(name))
         port = free_port()
-        process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("bare_relay.py")), str(port), str(server.port)]
-            + [str(certificate_file), str(key_file)]
-        )
+        relay = str(Path(__file__).with_name("bare_relay.py"))
+        words = [str(port), str(server.port), str(certificate_file), str(key_file)]
+        process = subprocess.Popen([sys.executable, relay, *words])
         # the server would bind its SCRAM exchange to a certificate that the client does not see
-        words = {"user": "app", "password": server.app_password, "dbname": "orders", "channel_binding": "disable"}
-        route = Route("relay", port=port, **words)
+        who = {"user": "app", "password": server.app_password, "dbname": "orders", "channel_binding": "disable"}
+        route = Route("relay", port=port, **who)
         try:
             _until_answered(route)
             yield route
