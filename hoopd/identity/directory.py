@@ -227,6 +227,24 @@ class Directory:
 
         return self._transact(work)
 
+    def may_still_approve(self, name: str, groups: Iterable[str]) -> Deferred[bool]:
+        """Whether somebody who approved could do so today: not locked, and, if local, with the duty and groups of then.
+
+        @param groups: those it had when it approved
+        @return: Deferred of bool
+        """
+
+        def work(tx: Transaction) -> bool:
+            if tx.execute("SELECT 1 FROM identity_locks WHERE name = ?", (name,)):
+                return False
+            try:
+                found = find(tx, name)
+            except KeyError:
+                return True  # proven by a provider, whose word of now is not asked
+            return "approver" in found.duties and set(groups) <= set(found.groups)
+
+        return self._transact(work)
+
     # -- tokens ------------------------------------------------------------------------------------------------
 
     def issue(

@@ -135,6 +135,7 @@ class Broker:
             target_of=self._target_of,
             new_id=lambda: new_id("A-", 6),
             event=self.event,
+            still=lambda vote: self.identities.may_still_approve(vote.identity, vote.groups),
         )
         self.admissions = Admissions(
             store=self.store,
