@@ -54,7 +54,7 @@ if [ ! -e "$stamp" ]; then
   extras=
   [ "$want" = test ] && extras="[test]"
   say "installing hoopd and its libraries into $venv (a minute or two the first time)"
-  $venv/bin/pip install --quiet --editable ".$extras"
+  PYTHONWARNINGS=ignore $venv/bin/pip install --quiet --editable ".$extras"
   # An editable install does not lay twisted/plugins beside Twisted's own: a path file makes the checkout visible.
   pwd >"$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hoopd-checkout.pth"
   touch "$stamp"
