@@ -39,8 +39,13 @@ if [ ${#packages[@]} -gt 0 ]; then
     echo "create_main_cluster = false" | "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
   # a fresh machine may be updating itself: wait for it
   apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
-  "${apt[@]}" update
-  "${apt[@]}" install -y --no-install-recommends "${packages[@]}" </dev/null >/dev/null
+  log=$(mktemp)
+  if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${packages[@]}"; } </dev/null >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "setup: apt-get could not install them: see above" >&2
+    exit 1
+  fi
+  rm -f "$log"
 fi
 
 stamp=$venv/.ready-$want-$(cat setup.cfg pyproject.toml | sha256sum | cut -c1-16)
