@@ -2,6 +2,8 @@
 .PHONY: help demo test unit integration lint bench bench-check setup clean
 
 PY := .venv/bin/python
+# tools/setup.sh puts a newer Node.js there where the system's is too old for the tests
+export PATH := $(CURDIR)/.venv/node/node_modules/node/bin:$(PATH)
 
 help:
 	@echo "make demo         start hoopd with a throw-away PostgreSQL and show the main job"

@@ -64,6 +64,15 @@ if [ ! -e "$stamp" ]; then
   pwd >"$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hoopd-checkout.pth"
   touch "$stamp"
 fi
+if [ "$want" = test ]; then
+  # Debian 12 has Node.js 18, and the OpenID provider of the tests needs what came later. npm has Node.js as a package.
+  node=$venv/node/node_modules/node/bin
+  if ! node -e 'process.exit(URL.parse ? 0 : 1)' && ! "$node/node" --version >/dev/null 2>&1; then
+    say "installing a newer Node.js for the tests into $venv/node"
+    npm install --silent --no-fund --no-audit --prefix $venv/node node@22 </dev/null
+  fi
+  export PATH="$PWD/$node:$PATH"
+fi
 oidc=tests/integration/oidc
 if [ "$want" = test ] && ! cmp -s $oidc/package-lock.json $oidc/node_modules/.installed; then
   say "installing the OpenID Connect provider that the tests talk to"
