@@ -8,7 +8,6 @@ an approved operation is claimed on disk before either.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,7 +49,8 @@ def describe(approval: Approval, now: float) -> Notice:
     who = ", ".join(dict.fromkeys(name for each in terms for name in each.by)) or "an approver"
     why = " ".join(dict.fromkeys(each.why for each in terms if each.why))
     rules = ", ".join(each.rule for each in terms)
-    minutes = max(1, math.ceil((approval.deadline - now) / 60))
+    # nearest: the clocks of two processes differ by moments, and "16 min" of a 15-minute rule would puzzle
+    minutes = max(1, round((approval.deadline - now) / 60))
     return Notice(
         f"held for approval as {approval.id} by rule {rules}" + (f": {why}" if why else ""),
         f"Approvers: {who}. The request stays open for {minutes} min. Interrupt (Ctrl-C) to withdraw it.",

@@ -257,7 +257,7 @@ def test_children_that_lose_the_supervisor_drain_and_end(tmp_path: Path) -> None
 
 
 def test_a_supervisor_that_follows_a_killed_one_starts(tmp_path: Path) -> None:
-    with Running(tmp_path, workers=1, drain=1.0) as first:
+    with Running(tmp_path, workers=1, drain=5.0) as first:
         first.ready()
         line = first.connect()
         assert line.ask("admit")
