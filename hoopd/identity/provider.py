@@ -157,8 +157,12 @@ class Identities(Directory):
             identity = identity_of(verified, provider, now)
         except AuthenticationFailed as error:
             return None, error.why
-        if await self._store.transact(lambda tx: _locked(tx, identity.name)):
+        locked, local = await self._store.transact(lambda tx: (_locked(tx, identity.name), _is_local(tx, identity.name)))
+        if locked:
             return None, f"{identity.name} is disabled"
+        if local:
+            # two people behind one name: policy and record could not tell them apart
+            return None, f"{identity.name} is a local identity's name; give the provider a subject_prefix"
         return identity, ""
 
     # -- passwords ---------------------------------------------------------------------------------------------
@@ -210,6 +214,10 @@ class Identities(Directory):
 
 def _who(proof: Proof) -> tuple[str, str]:
     return proof.peer.address, proof.claimed
+
+
+def _is_local(tx: Transaction, name: str) -> bool:
+    return bool(tx.execute("SELECT 1 FROM identities WHERE name = ?", (name,)))
 
 
 def _locked(tx: Transaction, name: str) -> bool:

@@ -102,6 +102,12 @@ class Contract:
         found = await self.prove(identities, sign(), "whoever")
         self.assertEqual((found.name, found.proof), ("user:priya", "oidc:https://id.example"))
 
+    async def test_a_provider_cannot_prove_a_local_identitys_name(self: Any) -> None:
+        identities = await self.ready()
+        await self.prove(identities, sign())
+        await identities.add("user:priya", "user:root")
+        await self.refused(identities, sign())
+
     async def test_all_that_fails_looks_the_same(self: Any) -> None:
         identities = await self.ready()
         entry, token = await identities.issue(ADMIN, "agent:ci")
