@@ -434,7 +434,9 @@ def terminated(number: int, frame: FrameType | None) -> None:
 
 def main(arguments: list[str]) -> int:
     once = "--once" in arguments or os.environ.get("DEMO_ONCE") == "1"
-    signal.signal(signal.SIGTERM, terminated)
+    # said aloud: a parent that ignores SIGINT (a background job of a script) has its children ignore it too
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, terminated)
     began = time.monotonic()
     try:
         alone()

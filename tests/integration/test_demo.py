@@ -17,8 +17,9 @@ pytestmark = pytest.mark.integration
 
 
 def started(base: Path, *words: str) -> subprocess.Popen[str]:
+    # env: as a background job of a script would start it, with SIGINT ignored
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "demo.py"), *words],
+        ["env", "--ignore-signal=INT", sys.executable, str(ROOT / "tools" / "demo.py"), *words],
         env={**os.environ, "HOOPD_DEMO_BASE": str(base), "DEMO_ONCE": ""},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
