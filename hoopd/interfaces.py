@@ -265,6 +265,8 @@ class IWorker(Interface):
     masker = Attribute("the present L{IMasker}")
     config = Attribute("the listener's configuration: L{hoopd.config.schema.Listener}")
     tls = Attribute("ITLS options for the client leg: IOpenSSLServerConnectionCreator, or None")
+    asks_certificates = Attribute("whether clients are asked for TLS certificates: bool")
+    discovery = Attribute("L{hoopd.protocols.postgres.oauthbearer.Discovery} for clients without a token, or None")
     reactor = Attribute("IReactorTCP, IReactorTime")
 
     def recorder(admission):

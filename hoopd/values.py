@@ -64,11 +64,18 @@ class Peer:
 
 @frozen
 class Proof:
-    """What a client offers as proof of identity: a claimed name and a password or token."""
+    """What a client offers as proof of identity: a claimed name and a password or token, or a certificate.
+
+    @ivar method: C{"password"} (a token may stand in its place), C{"bearer"} (a token and nothing else), or
+        C{"certificate"}: the peer has shown in its TLS handshake that it holds the key of C{certificates[0]}.
+    """
 
     claimed: str
     secret: Secret
     peer: Peer
+    method: Literal["password", "bearer", "certificate"] = "password"
+    #: DER, the client's own first; as it sent them, not verified
+    certificates: tuple[bytes, ...] = ()
 
 
 @frozen

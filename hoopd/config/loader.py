@@ -6,6 +6,7 @@ Everything wrong is reported together. Files that others could have written are 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -187,6 +188,13 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
             if not Path(listener.certificate).is_file():
                 reading.wrong(f"{key}.certificate", f"{listener.certificate} is not there")
             check_key_mode(Path(listener.key), f"{key}.key", reading.file, reading.errors)
+        if listener.oauth_provider and listener.oauth_provider not in config.identity.oidc:
+            known = ", ".join(config.identity.oidc) or "none is configured"
+            reading.wrong(f"{key}.oauth_provider", f"{listener.oauth_provider!r} is no identity.oidc table", known)
+        if listener.proof == "oauth" and not listener.oauth_provider:
+            reading.wrong(f"{key}.oauth_provider", "is missing: clients without a token must learn where to get one")
+        if listener.server_names and not re.fullmatch(r"\{target\}(\.[a-z0-9-]+)+", listener.server_names):
+            reading.wrong(f"{key}.server_names", "must be {target} and a domain, as {target}.db.example.com")
     for name, provider in config.identity.oidc.items():
         key = f"identity.oidc.{name}"
         for algorithm in provider.algorithms:
@@ -197,6 +205,14 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
         loopback = provider.issuer.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
         if not provider.issuer.startswith("https://") and not (provider.allow_http and loopback):
             reading.wrong(f"{key}.issuer", "must be an https URL")
+    for name, issuer in config.identity.certificates.items():
+        key = f"identity.certificates.{name}"
+        if not issuer.authorities:
+            reading.wrong(f"{key}.authorities", "is missing: without authorities no certificate can be good")
+        elif check_files and not Path(issuer.authorities).is_file():
+            reading.wrong(f"{key}.authorities", f"{issuer.authorities} is not there")
+        if check_files and issuer.revoked and not Path(issuer.revoked).is_file():
+            reading.wrong(f"{key}.revoked", f"{issuer.revoked} is not there")
     scheme = config.vault.master_key.partition(":")[0]
     if scheme not in ("credential", "file", "passphrase"):
         reading.wrong("vault.master_key", "must be credential:NAME, file:PATH or passphrase:PATH")

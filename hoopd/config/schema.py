@@ -54,6 +54,18 @@ class Listener:
         "which operations wait for the disk before they are forwarded: writes, DDL and approved ones by default",
         "writes",
     )
+    proof: Literal["password", "oauth"] = key(
+        "what clients without a certificate are asked for: a password (or a token in its place), or SASL OAUTHBEARER; "
+        "a client chooses the other by the start-up option hoopd.proof",
+        "password",
+    )
+    oauth_provider: str = key(
+        "table of identity.oidc whose address clients without a token are told; empty offers no OAUTHBEARER", ""
+    )
+    oauth_scope: str = key("scopes that such clients should ask for", "openid")
+    server_names: str = key(
+        "pattern of TLS server names that name a target, as {target}.db.example.com; empty for none", ""
+    )
     # last: from here on "key" is this attribute, no longer the function
     key: str = key("PEM file of its key; mode 0600 or 0640", "", "path")
 
@@ -94,8 +106,23 @@ class OidcProvider:
 
 
 @frozen
+class CertificateIssuer:
+    authorities: str = key("PEM file of the authorities whose client certificates count", "", "path")
+    kind: Literal["human", "agent"] = key("what the holders of these certificates are", "agent")
+    subject: Literal["uri", "email", "dns", "common-name"] = key(
+        "which name in the certificate is the subject; there must be exactly one of it", "uri"
+    )
+    groups: Literal["", "organizational-unit"] = key("what names groups; empty for none", "")
+    subject_prefix: str = key("put before each subject, so that two issuers cannot name the same one", "")
+    group_prefix: str = key("put before each group, likewise", "")
+    duties: Mapping[str, str] = key("group to duty: administrator, approver, auditor", factory=dict)
+    revoked: str = key("PEM file of revocation lists; read again when it changes, and refused when too old", "", "path")
+
+
+@frozen
 class IdentityConfig:
     oidc: Mapping[str, OidcProvider] = key("OpenID Connect providers by name", factory=dict)
+    certificates: Mapping[str, CertificateIssuer] = key("issuers of TLS client certificates by name", factory=dict)
     token_lifetime: float = key("default life of issued tokens", 30 * 86400.0, "duration")
     token_lifetime_max: float = key("no issued token lives longer", 366 * 86400.0, "duration")
     failures_per_minute: int = key("failed proofs a minute from one address before answers slow down", 30)

@@ -122,10 +122,12 @@ class Admissions:
         try:
             identity: Identity = await self.identities.authenticate(proof)
         except AuthenticationFailed:
-            self.event(
-                "session.refused",
-                {"claimed": proof.claimed, "peer": proof.peer.address, "target": target_name, "why": "no proof"},
-            )
+            # a certificate that does not count is not the end: the client is asked for something else
+            if proof.method != "certificate":
+                self.event(
+                    "session.refused",
+                    {"claimed": proof.claimed, "peer": proof.peer.address, "target": target_name, "why": "no proof"},
+                )
             raise
         now = self.clock.seconds()
         try:

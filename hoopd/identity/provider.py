@@ -21,9 +21,10 @@ from zope.interface import implementer
 
 from hoopd.config.schema import IdentityConfig
 from hoopd.errors import AuthenticationFailed, ConfigError, Unavailable
+from hoopd.identity import certificates, tokens
 from hoopd.identity import scopes as scope_rules
-from hoopd.identity import tokens
 from hoopd.identity.directory import Directory, find
+from hoopd.identity.issuers import Issuers
 from hoopd.identity.mapping import identity_of
 from hoopd.identity.pacing import Pacing, origin
 from hoopd.identity.passwords import MAX_LENGTH, NOBODY, verify_password
@@ -81,6 +82,7 @@ class Identities(Directory):
         super().__init__(store, config, clock, pepper, threads, entropy)
         check_providers(config)
         self._verifier = verifier
+        self._issuers = Issuers(config.certificates)
         self._pacing = Pacing(config.failures_per_minute)
         self._turns: dict[tuple[str, str], DeferredLock] = {}
         self._slots = DeferredSemaphore(_AT_ONCE)
@@ -90,6 +92,8 @@ class Identities(Directory):
         return Deferred.fromCoroutine(self._authenticate(proof))
 
     async def _authenticate(self, proof: Proof) -> Identity:
+        if proof.method == "certificate":
+            return await self._by_certificate(proof)
         secret = proof.secret.reveal()
         if not secret or not _local(proof.peer):
             raise self._refused(proof, "no secret" if not secret else "in clear, and not from loopback")
@@ -97,6 +101,8 @@ class Identities(Directory):
             identity, why = await self._by_token(secret)
         elif _JWT.fullmatch(secret):
             identity, why = await self._by_jwt(proof.secret)
+        elif proof.method == "bearer":
+            identity, why = None, "a bearer token was expected"
         else:
             return await self._by_password(proof, secret)
         if identity is None:
@@ -157,13 +163,32 @@ class Identities(Directory):
             identity = identity_of(verified, provider, now)
         except AuthenticationFailed as error:
             return None, error.why
-        locked, local = await self._store.transact(lambda tx: (_locked(tx, identity.name), _is_local(tx, identity.name)))
+        why = await self._not_ours(identity.name)
+        return (None, why) if why else (identity, "")
+
+    async def _not_ours(self, name: str) -> str:
+        """Why an identity that somebody else vouches for is not taken, or C{""}."""
+        locked, local = await self._store.transact(lambda tx: (_locked(tx, name), _is_local(tx, name)))
         if locked:
-            return None, f"{identity.name} is disabled"
+            return f"{name} is disabled"
         if local:
             # two people behind one name: policy and record could not tell them apart
-            return None, f"{identity.name} is a local identity's name; give the provider a subject_prefix"
-        return identity, ""
+            return f"{name} is a local identity's name; give its provider or issuer a subject_prefix"
+        return ""
+
+    # -- certificates ------------------------------------------------------------------------------------------
+
+    async def _by_certificate(self, proof: Proof) -> Identity:
+        try:
+            if not proof.peer.encrypted:
+                raise AuthenticationFailed("a certificate without TLS")
+            identity = certificates.identity_of(proof.certificates, self._issuers.known(), self._clock.seconds())
+            why = await self._not_ours(identity.name)
+        except AuthenticationFailed as error:
+            why = error.why
+        if why:
+            raise self._refused(proof, why)
+        return identity
 
     # -- passwords ---------------------------------------------------------------------------------------------
 
@@ -232,14 +257,15 @@ def _with_password(tx: Transaction, name: str) -> tuple[LocalIdentity | None, st
 
 
 def check_providers(config: IdentityConfig) -> None:
-    """@raise ConfigError: two providers could each prove the same name: who is whom would depend on which answered."""
+    """@raise ConfigError: two could each prove the same name: who is whom would depend on which answered."""
     seen: dict[tuple[str, str], str] = {}
-    for name, provider in config.oidc.items():
-        key = (provider.kind, provider.subject_prefix)
-        if key in seen:
+    vouching = [("oidc", name, each.kind, each.subject_prefix) for name, each in config.oidc.items()]
+    vouching += [("certificates", name, each.kind, each.subject_prefix) for name, each in config.certificates.items()]
+    for table, name, kind, prefix in vouching:
+        if (kind, prefix) in seen:
             raise ConfigError(
-                f"subjects of providers {seen[key]} and {name} cannot be told apart",
-                key=f"identity.oidc.{name}.subject_prefix",
+                f"subjects of {seen[kind, prefix]} and {table}.{name} cannot be told apart",
+                key=f"identity.{table}.{name}.subject_prefix",
                 suggestion=f'subject_prefix = "{name}/"',
             )
-        seen[key] = name
+        seen[kind, prefix] = f"{table}.{name}"

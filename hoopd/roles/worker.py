@@ -18,12 +18,13 @@ from zope.interface import implementer
 
 from hoopd.audit.log import JsonLog
 from hoopd.audit.recorder import FileRecorder
-from hoopd.config.schema import Listener
+from hoopd.config.schema import IdentityConfig, Listener
 from hoopd.interfaces import IRecorder, IWorker
 from hoopd.ipc.interfaces import IWorkerRole
 from hoopd.ipc.stubs import RemoteApprovals, RemoteSessions, RemoteVault
 from hoopd.masking.redactors import Redactors
 from hoopd.policy.snapshot import PolicySnapshot
+from hoopd.protocols.postgres.oauthbearer import Discovery
 from hoopd.protocols.postgres.plugin import PostgresPlugin
 from hoopd.roles.context import ChildContext
 from hoopd.secret import Secret
@@ -51,7 +52,9 @@ class Worker:
         self.vault = RemoteVault(context.link)
         self.policy: Any = None
         self.masker: Any = None
-        self.tls = server_tls(self.config)
+        self.asks_certificates = bool(context.config.identity.certificates)
+        self.tls = server_tls(self.config, self.asks_certificates)
+        self.discovery = discovery(self.config, context.config.identity)
         self._log = JsonLog(context.config.paths.log)
         self._open: set[Any] = set()
         self._first_policy: Deferred[None] = Deferred()
@@ -149,8 +152,18 @@ class Worker:
             self._serving.closed()
 
 
-def server_tls(config: Listener) -> Any:
-    """TLS for the client leg: 1.2 at least (RFC 8996), ALPN C{postgresql} for direct TLS; None without certificate."""
+def discovery(config: Listener, identity: IdentityConfig) -> Discovery | None:
+    """What a client without a token is told, where the listener takes OAUTHBEARER."""
+    provider = identity.oidc.get(config.oauth_provider)
+    return None if provider is None else Discovery(provider.issuer, config.oauth_scope)
+
+
+def server_tls(config: Listener, ask: bool = False) -> Any:
+    """TLS for the client leg: 1.2 at least (RFC 8996), ALPN C{postgresql} for direct TLS; None without certificate.
+
+    @param ask: ask clients for certificates. Any is taken in the handshake, none is needed: libpq sends what it finds in
+        ~/.postgresql unasked, and whether one counts is the broker's to say.
+    """
     if not config.certificate:
         return None
     with open(config.certificate, "rb") as file:
@@ -158,13 +171,20 @@ def server_tls(config: Listener) -> Any:
     with open(config.key, "rb") as file:
         key = ssl.KeyPair.load(file.read(), SSL.FILETYPE_PEM)
     first, *rest = _certificates(chain)
-    return ssl.CertificateOptions(
+    options = ssl.CertificateOptions(
         privateKey=key.original,
         certificate=first.original,
         extraCertChain=[each.original for each in rest],
         raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
         acceptableProtocols=[b"postgresql"],
     )
+    if ask:
+        tls = options.getContext()
+        tls.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_CLIENT_ONCE, lambda *_: True)
+        # a resumed session would carry its certificate over without the key being shown again
+        tls.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        tls.set_options(SSL.OP_NO_TICKET)
+    return options
 
 
 def _certificates(chain: bytes) -> list[Any]:

@@ -145,6 +145,8 @@ class Gateway:
         self.ends: list[tuple[Any, ...]] = []
         self._numbers = itertools.count(1)
         pem = certificate.read_bytes()
+        self.asks_certificates = False
+        self.discovery: Any = None
         self.tls: Any = ssl.CertificateOptions(
             privateKey=ssl.KeyPair.load(key.read_bytes(), SSL.FILETYPE_PEM).original,
             certificate=ssl.Certificate.loadPEM(pem).original,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
@@ -18,19 +19,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hoopd.errors import HoopdError, PeerError, TargetError
+from hoopd.errors import AuthenticationFailed, Denied, HoopdError, PeerError, TargetError
+from hoopd.identity.certificates import CHAIN_MAX, OCTETS_MAX
 from hoopd.protocols.postgres import backend, errors, frontend, startup
-from hoopd.protocols.postgres.codec import INT32
 from hoopd.protocols.postgres.opening import Opening
+from hoopd.protocols.postgres.proving import Proving
 from hoopd.protocols.postgres.relay import Relay
 from hoopd.protocols.postgres.startup import ClientStartup, Login
 from hoopd.protocols.postgres.target import keep_alive
 from hoopd.secret import Secret
 from hoopd.sql.catalogue import Catalogue
 from hoopd.values import Peer, Proof
-
-#: a PasswordMessage: JWTs with many groups reach 16 kB
-PASSWORD_MAX = 64 * 1024
 
 
 @implementer(IHandshakeListener)
@@ -51,12 +50,13 @@ class ClientConnection(Protocol):
         self._worker = factory.worker
         self._host = getattr(peer_address, "host", "")
         self._port = getattr(peer_address, "port", 0)
-        self._startup = ClientStartup(self._worker.tls is not None)
+        self._startup = ClientStartup(self._worker.tls is not None, self._worker.config.server_names)
         self._phase: Callable[[bytes], None] = self._starting
         self._encrypted = False
         self._direct = False
         self._server_name: str | None = None
-        self._password = b""
+        self._certificates: tuple[bytes, ...] = ()
+        self._proving: Proving | None = None
         self._login: Login | None = None
         self._timer: Any = None
         self._ended = ""
@@ -90,7 +90,8 @@ class ClientConnection(Protocol):
         name = handle.get_servername()
         self._server_name = name.decode("ascii", "replace") if name else None
         self._encrypted = True
-        self._startup.encrypted()
+        self._certificates = _certificates(handle) if self._worker.asks_certificates else ()
+        self._startup.encrypted(self._server_name)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._close(self._ended or "the client closed the connection")
@@ -177,7 +178,7 @@ class ClientConnection(Protocol):
                 case startup.Cancel():
                     self._cancel_request(event.key)
                 case Login():
-                    self._ask_password(event)
+                    self._ask_proof(event)
 
     def _cancel_request(self, key: bytes) -> None:
         self._ended = "a cancel request"
@@ -189,7 +190,7 @@ class ClientConnection(Protocol):
     def _peer(self) -> Peer:
         return Peer(self._host, self._port, self._encrypted, self._server_name)
 
-    def _ask_password(self, login: Login) -> None:
+    def _ask_proof(self, login: Login) -> None:
         if not self._encrypted and not (self._worker.config.plaintext_loopback and _is_loopback(self._host)):
             hint = "Connect with sslmode=require (or verify-full)."
             self._finish(None, "no TLS", backend.error_response("28000", "TLS is required", "", hint, "FATAL"))
@@ -197,28 +198,49 @@ class ClientConnection(Protocol):
         self._login = login
         if login.negotiate:
             self.transport.write(backend.negotiate_version(login.spoken, login.unknown))
-        self.transport.write(backend.authentication(backend.AUTH_CLEARTEXT))
-        self._phase = self._password_bytes
+        if self._certificates:
+            self._prove(Proof(login.user, Secret(b""), self._peer(), "certificate", self._certificates))
+        else:
+            self._ask_secret()
 
-    def _password_bytes(self, data: bytes) -> None:
-        self._password += data
-        if self._password[:1] != b"p":
-            raise PeerError("a password was expected")
-        if len(self._password) < 5:
-            return
-        length = INT32.unpack_from(self._password, 1)[0]
-        if not 5 <= length <= PASSWORD_MAX:
-            raise PeerError("invalid length of password message")
-        if len(self._password) < length + 1:
-            return
-        if len(self._password) > length + 1 or self._password.find(b"\0", 5) != length:
-            raise PeerError("malformed password message")
-        secret, self._password = Secret(self._password[5:-1]), b""
+    def _ask_secret(self) -> None:
+        assert self._login is not None
+        kind = self._login.proof or self._worker.config.proof
+        if kind == "oauth" and self._worker.discovery is None:
+            raise Denied("OAUTHBEARER is not offered here", hint="Leave hoopd.proof out, and give a token as password.")
+        self._proving = Proving(kind, self._worker.discovery)
+        self.transport.write(self._proving.request())
+        self._phase = self._secret_bytes
+
+    def _secret_bytes(self, data: bytes) -> None:
+        assert self._proving is not None
+        assert self._login is not None
+        received = self._proving.receive(data)
+        if isinstance(received, Secret):
+            method: Literal["bearer", "password"] = "bearer" if self._proving.bearer else "password"
+            self._prove(Proof(self._login.user, received, self._peer(), method))
+        elif received is not None:
+            self.transport.write(received)
+
+    def _prove(self, proof: Proof) -> None:
+        """Begin a session on C{proof}; where it is not enough, another may be asked for."""
         self._phase = self._too_early
         assert self._login is not None
         opening = self._opening = Opening(self._factory, self._login, self)
-        self._running = Deferred.fromCoroutine(self._open(opening, secret))
-        self._running.addErrback(self._not_opened)
+        self._running = Deferred.fromCoroutine(self._open(opening, proof))
+        self._running.addErrback(self._not_proven, proof.method).addErrback(self._not_opened)
+
+    def _not_proven(self, failure: Failure, method: str) -> None:
+        failure.trap(AuthenticationFailed)
+        if method == "password" or self._ended:
+            failure.raiseException()
+        self._opening = self._running = None
+        if method == "certificate":
+            # libpq sends what it finds in ~/.postgresql unasked: one that does not count is as none
+            self._guarded(self._ask_secret)
+        elif self._proving is not None:
+            self._phase = self._secret_bytes
+            self.transport.write(self._proving.rejected())
 
     def _too_early(self, data: bytes) -> None:
         if data == frontend.TERMINATE_MESSAGE:
@@ -236,8 +258,8 @@ class ClientConnection(Protocol):
 
     # -- the session -------------------------------------------------------------------------------------------
 
-    async def _open(self, opening: Opening, secret: Secret) -> None:
-        await opening.run(Proof(opening.login.user, secret, self._peer()))
+    async def _open(self, opening: Opening, proof: Proof) -> None:
+        await opening.run(proof)
         admission = opening.admission
         assert admission is not None
         if self._ended:
@@ -270,6 +292,18 @@ class ClientConnection(Protocol):
         if not self._ended:
             text = f"hoopd ends this session: {why}"
             self._finish(None, why, backend.error_response("57P01", text, severity="FATAL"))
+
+
+def _certificates(handle: Any) -> tuple[bytes, ...]:
+    """What the client sent in its handshake, in DER, its own first; nothing where it is too much to look at."""
+    own = handle.get_peer_certificate(as_cryptography=True)
+    if own is None:
+        return ()
+    # the chain of a server's peer is without the peer's own certificate
+    others = handle.get_peer_cert_chain(as_cryptography=True) or []
+    chain = [own, *(each for each in others if each != own)]
+    encoded = tuple(each.public_bytes(Encoding.DER) for each in chain[:CHAIN_MAX])
+    return encoded if sum(map(len, encoded)) <= OCTETS_MAX else ()
 
 
 def _is_loopback(host: str) -> bool:

@@ -81,6 +81,8 @@ class Login:
     application_name: str
     minor: int
     unknown: tuple[bytes, ...]
+    #: what the client wants to be asked for: C{"password"}, C{"oauth"}, or C{""}: whatever the listener says
+    proof: str = ""
 
     @property
     def negotiate(self) -> bool:
@@ -100,18 +102,24 @@ class ClientStartup:
     """Reads what a client sends before it is known.
 
     @param tls: whether we can offer TLS.
+    @param server_names: pattern C{{target}.DOMAIN} of TLS server names that name a target, or C{""}.
     """
 
-    def __init__(self, tls: bool) -> None:
+    def __init__(self, tls: bool, server_names: str = "") -> None:
         self._tls = tls
+        self._server_names = server_names
+        self._target = ""
         self._encrypted = False
         self._asked: set[int] = set()
         self._buffer = b""
         self._done = False
 
-    def encrypted(self) -> None:
-        """TLS is up; what follows is inside it."""
+    def encrypted(self, server_name: str | None = None) -> None:
+        """TLS is up; what follows is inside it. @param server_name: RFC 6066 section 3, or None."""
         self._encrypted = True
+        domain = self._server_names.removeprefix("{target}")
+        if domain and server_name and server_name.lower().endswith(domain):
+            self._target = server_name.lower().removesuffix(domain)
 
     def receive(self, chunk: bytes) -> list[Event]:
         """
@@ -151,7 +159,7 @@ class ClientStartup:
         major, minor = code >> 16, code & 0xFFFF
         if major != MAJOR:
             raise PeerError(f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")
-        return login(minor, payload)
+        return login(minor, payload, self._target)
 
     def _encryption(self, code: int, payload: bytes) -> Event:
         # each at most once, in either order: libpq 18 asks GSSENC first, then SSL
@@ -163,8 +171,8 @@ class ClientStartup:
         return StartTls(b"S", False)
 
 
-def login(minor: int, payload: bytes) -> Login:
-    """Read a StartupMessage behind its version."""
+def login(minor: int, payload: bytes, named: str = "") -> Login:
+    """Read a StartupMessage behind its version. @param named: the target that the TLS server name means, or C{""}."""
     given = _pairs(payload)
     unknown = tuple(name.encode() for name in given if name.startswith("_pq_."))
     settings = {name: value for name, value in given.items() if not name.startswith("_pq_.")}
@@ -177,18 +185,32 @@ def login(minor: int, payload: bytes) -> Login:
     from_options, reason = options(settings.pop("options", ""))
     merged = {**from_options, **{name.lower(): value for name, value in settings.items()}}
     reason = merged.pop("hoopd.reason", reason)
+    proof = merged.pop("hoopd.proof", "")
+    if proof not in ("", "password", "oauth"):
+        raise Denied(f'hoopd.proof cannot be "{proof}"', hint="Use hoopd.proof=password or hoopd.proof=oauth.")
     for name in merged:
         if name not in SETTINGS:
             raise Denied(
                 f'the setting "{name}" may not be given at start-up', hint="Leave it out, or use SET in the session."
             )
     application_name = merged.pop("application_name", "")
+    target, rest = _target(database, user, named)
+    return Login(user, target, rest, merged, check_reason(reason), application_name, minor, unknown, proof)
+
+
+def _target(database: str, user: str, named: str) -> tuple[str, str]:
+    """Target and database from C{TARGET}, C{TARGET/DATABASE}, or, where the server name says the target, C{DATABASE}."""
     target, slash, rest = database.partition("/")
+    if named and not slash:
+        # a client that names no database sends the user's name in its place
+        return named, "" if database in ("", user, named) else database
     if not target or (slash and not rest):
         raise Denied(
             "no target was named", hint="Connect with dbname=TARGET or dbname=TARGET/DATABASE; user is your own name."
         )
-    return Login(user, target, rest, merged, check_reason(reason), application_name, minor, unknown)
+    if named and target != named:
+        raise Denied(f"the server name means target {named}, and the database name {target}")
+    return target, rest
 
 
 def check_reason(reason: str | None) -> str | None:

@@ -176,3 +176,41 @@ def test_hostile_targets(answers: list[bytes]) -> None:
     with pytest.raises(TargetError):
         for each in answers:
             target.receive(each)
+
+
+@pytest.mark.parametrize(
+    ("server_name", "database", "meant"),
+    [
+        ("orders.db.example.org", "", ("orders", "")),
+        ("orders.db.example.org", "priya", ("orders", "")),
+        ("ORDERS.DB.example.org", "orders", ("orders", "")),
+        ("orders.db.example.org", "billing", ("orders", "billing")),
+        ("orders.db.example.org", "orders/billing", ("orders", "billing")),
+        ("db.example.org", "orders", ("orders", "")),
+        (".db.example.org", "orders", ("orders", "")),
+        ("orders.db.example.org.evil.net", "x", ("x", "")),
+        (None, "orders", ("orders", "")),
+    ],
+)
+def test_the_target_by_tls_server_name(server_name: str | None, database: str, meant: tuple[str, str]) -> None:
+    startup = ClientStartup(True, "{target}.db.example.org")
+    startup.receive(SSL)
+    startup.encrypted(server_name)
+    pairs = [("user", "priya"), *([("database", database)] if database else [])]
+    (event,) = startup.receive(packet(pairs))
+    assert isinstance(event, Login)
+    assert (event.target, event.database) == meant
+
+
+def test_two_targets_in_one_connection_are_refused() -> None:
+    startup = ClientStartup(True, "{target}.db.example.org")
+    startup.encrypted("orders.db.example.org")
+    with pytest.raises(Denied):
+        startup.receive(packet([("user", "priya"), ("database", "billing/orders")]))
+
+
+def test_the_proof_that_a_client_asks_for() -> None:
+    assert login().proof == ""
+    assert login(("options", "-c hoopd.proof=oauth")).proof == "oauth"
+    with pytest.raises(Denied):
+        login(("options", "-c hoopd.proof=none"))
