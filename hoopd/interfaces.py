@@ -219,14 +219,21 @@ class IPolicyService(Interface):
     def may_connect(identity, target, now):
         """@return: L{hoopd.values.Decision}: "allow" if any rule could allow something there."""
 
-    def decide(identity, target, operation, now):
+    def decide(identity, target, operation, now, opening=None):
         """
         @type operation: L{hoopd.values.Operation}
-        @return: L{hoopd.values.Decision}
+        @param opening: L{hoopd.values.Opening}: break glass that the identity uses on this target, or None
+        @return: L{hoopd.values.Decision}; what break glass lets pass is a hold with C{break_glass} set
         """
 
-    def masks(identity, target, now):
+    def masks(identity, target, now, opening=None):
         """@return: tuple of L{hoopd.values.Mask} that apply (exceptions taken out)."""
+
+    def break_glass(identity, target):
+        """@return: tuple of the break_glass rules that give the identity the right on the target."""
+
+    def skips(opening, identity, target, now):
+        """@return: frozenset of what C{opening} lets the identity skip: C{"holds"}, C{"denies"}, C{"masks"}"""
 
     def record_masks(target):
         """@return: tuple of L{hoopd.values.Mask} of what is recorded and shown to others: all of the target's."""

@@ -207,6 +207,29 @@ class Decision:
     observed: Verdict | None = None
     #: False where a condition read the clock, a parameter or a counter: decide again each time
     cacheable: bool = True
+    #: ids of the rules that break glass lets this pass, and the L{Opening} that does; C{verdict} is then "hold": the
+    #: broker has the last word on each such operation, and writes it down first
+    skipped: tuple[str, ...] = ()
+    break_glass: str = ""
+
+
+@frozen
+class Opening:
+    """Break glass in use: one identity on one target, until its time is over or it is closed."""
+
+    id: str
+    identity: str
+    act: str | None
+    target: str
+    #: the break_glass rule that gave the right
+    rule: str
+    #: what it lets pass: "holds", "denies", "masks"
+    skip: tuple[str, ...]
+    reason: str
+    opened_at: float
+    until: float
+    #: scopes of the proof that it was opened with; others than None hold for sessions of the same scopes alone
+    scopes: tuple[str, ...] | None = None
 
 
 @frozen
@@ -229,6 +252,9 @@ class HeldOperation:
     reason: str | None
     holds: tuple[HoldTerms, ...]
     policy: str
+    #: rules that break glass skips, and its L{Opening}; C{holds} are what remains to be approved all the same
+    skipped: tuple[str, ...] = ()
+    break_glass: str = ""
 
 
 ApprovalState = Literal[

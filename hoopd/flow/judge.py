@@ -76,4 +76,6 @@ def merged(decisions: Iterable[Decision]) -> Decision:
         policy=speaking.policy,
         observed=max(observed, key=_WEIGHT.__getitem__) if observed else None,
         cacheable=all(one.cacheable for one in each),
+        skipped=tuple(dict.fromkeys(rule for one in each for rule in one.skipped)) if verdict == "hold" else (),
+        break_glass=next((one.break_glass for one in each if one.break_glass), "") if verdict == "hold" else "",
     )

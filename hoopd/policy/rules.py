@@ -20,6 +20,9 @@ from hoopd.values import Identity, Show, Target
 
 VERBS = ("mask", "allow", "hold", "deny")
 
+#: a night on call; what is needed for longer is a rule
+BREAK_GLASS_MAX = 12 * 3600.0
+
 
 @frozen(kw_only=True)
 class MaskTable:
@@ -67,7 +70,28 @@ class DenyTable:
     why: str = key("said to the person who is refused", "")
 
 
-_TABLES: dict[str, type] = {"mask": MaskTable, "allow": AllowTable, "hold": HoldTable, "deny": DenyTable}
+Skip = Literal["holds", "denies", "masks"]
+
+
+@frozen(kw_only=True)
+class BreakGlassTable:
+    who: tuple[str, ...] = key("who may; agents only where they are named one by one")
+    exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whom it leaves out"})
+    skip: tuple[Skip, ...] = key("what it lets pass: holds, denies, masks, each named", ("holds",))
+    lasts: float = field(default=1800.0, metadata={"name": "for", "kind": "duration", "why": "how long one use lasts"})
+    notify: tuple[str, ...] = key("channels told of each use", ())
+    review: float = key("within how long after its end a use must be reviewed", 86400.0, "duration")
+    review_by: tuple[str, ...] = key("who reviews; who approves the target's holds, and auditors, if absent", ())
+    why: str = key("said to the person who uses it", "")
+
+
+_TABLES: dict[str, type] = {
+    "mask": MaskTable,
+    "allow": AllowTable,
+    "hold": HoldTable,
+    "deny": DenyTable,
+    "break_glass": BreakGlassTable,
+}
 
 
 @frozen(kw_only=True)
@@ -84,6 +108,7 @@ class TestTable:
     target: str = key("the target; the first that the file selects if absent", "")
     rows: int | None = key("op.rows", None)
     reason: str = key("the reason given", "")
+    break_glass: str = key("a break_glass rule of this file that is in use meanwhile", "")
 
 
 @frozen(eq=False)
@@ -122,6 +147,12 @@ class Rule:
             return False
         return not self.table.who or any(names(pattern, identity) for pattern in self.table.who)
 
+    def arms(self, identity: Identity) -> bool:
+        """Whether a break_glass rule gives this identity its right: a person, or an agent that it names itself."""
+        if identity.kind == "agent" and identity.name not in self.table.who:
+            return False
+        return self.concerns(identity)
+
 
 @frozen(eq=False)
 class PolicyFile:
@@ -135,6 +166,7 @@ class PolicyFile:
     rules: tuple[Rule, ...]
     identities: Mapping[str, TestIdentityTable]
     tests: Mapping[str, TestTable]
+    break_glass: tuple[Rule, ...] = ()
 
     def selects(self, target: Target) -> bool:
         if self.targets and not any(fnmatchcase(target.name, pattern) for pattern in self.targets):
@@ -166,16 +198,15 @@ def read(name: str, text: str, errors: list[ConfigError]) -> PolicyFile | None:
         reading.wrong("", f"not valid TOML: {problem}")
         return None
     stem = name.removesuffix(".toml")
-    known = ["targets", "labels", "mode", "contact", "identity", "test", *VERBS]
+    known = ["targets", "labels", "mode", "contact", "identity", "test", "break_glass", *VERBS]
     for word in tables:
-        if word == "break_glass":
-            reading.wrong(word, "break glass is not available in this version")
-        elif word not in known:
+        if word not in known:
             reading.unknown(word, word, known)
     if not tables.get("targets") and not tables.get("labels"):
         reading.wrong("targets", "is missing: say which targets the file is for", 'targets = ["*"] is all')
-    rules = []
-    for verb in VERBS:
+    rules: list[Rule] = []
+    glass: list[Rule] = []
+    for verb in (*VERBS, "break_glass"):
         group = tables.get(verb, {})
         if not isinstance(group, dict):
             reading.wrong(verb, f"must be tables: write {verb}.NAME = {{ … }}")
@@ -183,7 +214,7 @@ def read(name: str, text: str, errors: list[ConfigError]) -> PolicyFile | None:
         for rule_name, table in group.items():
             rule = _rule(reading, stem, verb, rule_name, table)
             if rule is not None:
-                rules.append(rule)
+                (glass if verb == "break_glass" else rules).append(rule)
     identities = {
         each: reading.table(TestIdentityTable, table, f'identity."{each}"')
         for each, table in tables.get("identity", {}).items()
@@ -201,6 +232,7 @@ def read(name: str, text: str, errors: list[ConfigError]) -> PolicyFile | None:
         rules=tuple(rules),
         identities=identities,
         tests=tests,
+        break_glass=tuple(glass),
     )
     return made if len(errors) == before else None
 
@@ -209,6 +241,8 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
     where = f"{verb}.{name}"
     if isinstance(table, dict) and isinstance(table.get("notify"), str):
         table = {**table, "notify": [table["notify"]]}
+    if isinstance(table, dict) and isinstance(table.get("skip"), str):
+        table = {**table, "skip": [table["skip"]]}
     if isinstance(table, dict) and verb == "hold" and table.get("wait") == "ticket":
         reading.wrong(f"{where}.wait", "tickets are not available in this version", 'write a duration such as "15m"')
         return None
@@ -221,11 +255,13 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
             close = difflib.get_close_matches(word, sorted(WORDS), 1)
             hint = f"did you mean {close[0]}?" if close else "docs/policy.md lists the words"
             reading.wrong(f"{where}.do", f"unknown word {word!r}", hint)
-    for pattern in (*made.who, *made.exempt, *getattr(made, "by", ())):
+    for pattern in (*made.who, *made.exempt, *getattr(made, "by", ()), *getattr(made, "review_by", ())):
         if pattern != "*" and pattern.partition(":")[0] not in ("user", "agent", "group"):
             reading.wrong(where, f"{pattern!r} names nobody", "write user:NAME, agent:NAME, group:NAME or *")
     if verb == "hold":
         _check_hold(reading, where, made)
+    if verb == "break_glass":
+        _check_break_glass(reading, where, made)
     if verb == "mask":
         for column in made.columns:
             if len(column.split(".")) not in (2, 3):
@@ -236,7 +272,7 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
         except re.error as problem:
             reading.wrong(f"{where}.reason", f"is neither required nor a regular expression: {problem}")
     condition = None
-    if made.when:
+    if getattr(made, "when", ""):
         try:
             condition = Condition(made.when, cel.compile(made.when))
         except ValueError as problem:
@@ -254,3 +290,17 @@ def _check_hold(reading: Reading, where: str, made: Any) -> None:
     for pattern in made.by:
         if pattern.startswith("agent:"):
             reading.wrong(f"{where}.by", f"{pattern}: agents do not approve")
+
+
+def _check_break_glass(reading: Reading, where: str, made: BreakGlassTable) -> None:
+    if not made.who:
+        reading.wrong(f"{where}.who", "is empty: nobody could use it")
+    if not made.skip:
+        reading.wrong(f"{where}.skip", "is empty: it would skip nothing")
+    if not 0 < made.lasts <= BREAK_GLASS_MAX:
+        reading.wrong(f"{where}.for", f"must be longer than nothing and at most {BREAK_GLASS_MAX / 3600:g} hours")
+    if made.review <= 0:
+        reading.wrong(f"{where}.review", "must be longer than nothing")
+    for pattern in made.review_by:
+        if pattern.startswith("agent:"):
+            reading.wrong(f"{where}.review_by", f"{pattern}: agents do not review")

@@ -25,9 +25,13 @@ from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
 from hoopd.policy.words import BROAD, IMPLIED, overlaps, uncovered
-from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Operation, Target, Verdict
+from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Verdict
 
 HOW_TO_REASON = "give one with PGOPTIONS='-c hoopd.reason=…' or SET hoopd.reason = '…'"
+
+
+#: verbs and the words of break_glass.NAME.skip for them
+_SKIPPED = (("deny", "denies"), ("hold", "holds"))
 
 
 @frozen
@@ -152,19 +156,50 @@ class PolicySnapshot:
                 return Decision("allow", (), policy=self.version, observed="deny")
         return Decision("deny", (), "no rule allows anything there", self._contact(files), policy=self.version)
 
-    def decide(self, identity: Identity, target: Target, operation: Operation, now: float) -> Decision:
+    def break_glass(self, identity: Identity, target: Target) -> tuple[Rule, ...]:
+        """The break_glass rules that give this identity the right on this target; none outside its scopes."""
+        if not _in_scope(identity, target) or self._observed(target):
+            return ()
+        return tuple(rule for file in self._for(target) for rule in file.break_glass if rule.arms(identity))
+
+    def skips(self, opening: Opening | None, identity: Identity, target: Target, now: float) -> frozenset[str]:
+        """What C{opening} lets this identity skip here and now, by the rules as they are now."""
+        if opening is None or (opening.identity, opening.act) != (identity.name, identity.act):
+            return frozenset()
+        if opening.target != target.name or now >= opening.until:
+            return frozenset()
+        if opening.scopes is not None and opening.scopes != identity.scopes:
+            return frozenset()
+        rule = next((each for each in self.break_glass(identity, target) if each.id == opening.rule), None)
+        return frozenset() if rule is None else frozenset(opening.skip) & frozenset(rule.table.skip)
+
+    def approvers(self, target: Target) -> tuple[str, ...]:
+        """Whoever a hold rule of this target names as an approver."""
+        holds = [rule for file in self._for(target) for rule in file.rules if rule.verb == "hold"]
+        return tuple(dict.fromkeys(name for rule in holds for name in rule.table.by))
+
+    def decide(
+        self, identity: Identity, target: Target, operation: Operation, now: float, opening: Opening | None = None
+    ) -> Decision:
         """See L{IPolicyService.decide}."""
-        return self._judge(identity, target, operation, now, None)
+        return self._judge(identity, target, operation, now, None, opening)
 
     def explain(self, identity: Identity, target: Target, operation: Operation, now: float) -> Explanation:
         """The decision with what every rule said."""
         findings: list[Finding] = []
         decision = self._judge(identity, target, operation, now, findings)
+        if decision.verdict != "allow":
+            for rule in self.break_glass(identity, target):
+                what, minutes = _listing(rule.table.skip), rule.table.lasts / 60
+                said = f"in an emergency it lets {identity.name} skip {what} for {minutes:g} min, reviewed afterwards"
+                findings.append(Finding(rule.id, "break_glass", False, said))
         return Explanation(decision, tuple(findings), self._masks(identity, target, now))
 
-    def masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
+    def masks(self, identity: Identity, target: Target, now: float, opening: Opening | None = None) -> tuple[Mask, ...]:
         """See L{IPolicyService.masks}; an observed target's output is not masked."""
-        return () if self._observed(target) else self._masks(identity, target, now)
+        if self._observed(target) or "masks" in self.skips(opening, identity, target, now):
+            return ()
+        return self._masks(identity, target, now)
 
     def record_masks(self, target: Target) -> tuple[Mask, ...]:
         """The masks of what is recorded and shown to others: everyone's, whoever may see the values."""
@@ -187,7 +222,13 @@ class PolicySnapshot:
         )
 
     def _judge(
-        self, identity: Identity, target: Target, operation: Operation, now: float, findings: list[Finding] | None
+        self,
+        identity: Identity,
+        target: Target,
+        operation: Operation,
+        now: float,
+        findings: list[Finding] | None,
+        opening: Opening | None = None,
     ) -> Decision:
         files = self._for(target)
         context = _context(identity, target, operation, now)
@@ -204,7 +245,13 @@ class PolicySnapshot:
                     matched[rule.verb].append(rule)
                 if findings is not None:
                     findings.append(Finding(rule.id, rule.verb, not because, because or _says(rule, context)))
+        skips = self.skips(opening, identity, target, now)
+        skipped = [rule for verb, word in _SKIPPED for rule in matched[verb] if word in skips]
+        if skipped:
+            matched = {verb: [rule for rule in rules if rule not in skipped] for verb, rules in matched.items()}
         decision = self._weigh(identity, target, operation, matched, self._contact(files))
+        if skipped and opening is not None and decision.verdict != "deny":
+            decision = _let_pass(decision, opening, skipped)
         decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version)
         if decision.verdict != "allow" and self._observed(target):
             return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=())
@@ -291,6 +338,20 @@ def _says(rule: Rule, context: Mapping[str, Any]) -> str:
 def _terms(rule: Rule) -> HoldTerms:
     table = rule.table
     return HoldTerms(rule.id, table.by, table.quorum, table.wait, table.in_transaction, table.notify, table.why)
+
+
+def _let_pass(decision: Decision, opening: Opening, skipped: Sequence[Rule]) -> Decision:
+    """What break glass makes of a decision: held still where a rule remains that it does not skip."""
+    held = decision.rules if decision.verdict == "hold" else ()
+    why = decision.why or f"break glass {opening.id}: {opening.reason}"
+    return attrs.evolve(
+        decision,
+        verdict="hold",
+        rules=(*held, opening.rule),
+        why=why,
+        skipped=_ids(skipped),
+        break_glass=opening.id,
+    )
 
 
 def _ids(rules: Sequence[Rule]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from attrs import frozen
 from hoopd.policy.rules import PolicyFile, TestTable
 from hoopd.policy.statements import operation
 from hoopd.sql.analysis import SessionSettings, analyse
-from hoopd.values import Decision, Identity, Target
+from hoopd.values import Decision, Identity, Opening, Target
 
 if TYPE_CHECKING:
     from hoopd.policy.snapshot import PolicySnapshot
@@ -57,9 +57,13 @@ def _one(snapshot: PolicySnapshot, file: PolicyFile, name: str, test: TestTable)
         return failed(f"the statement is refused before any rule: {analysis.refused}")
     if not analysis.statements:
         return failed("there is no statement")
+    try:
+        opening = _opening(file, test.break_glass, subject, target)
+    except ValueError as problem:
+        return failed(str(problem))
     facts = {} if test.rows is None else {"rows": test.rows}
     decisions = [
-        snapshot.decide(subject, target, operation(each, test.reason or None, facts), 0.0)
+        snapshot.decide(subject, target, operation(each, test.reason or None, facts), 0.0, opening)
         for each in analysis.statements
     ]
     rules = _deciding(decisions)
@@ -69,6 +73,21 @@ def _one(snapshot: PolicySnapshot, file: PolicyFile, name: str, test: TestTable)
         said = f" ({worst.why})" if worst.why else ""
         return failed(f"expected {sorted(expected)}, decided by {sorted(rules)}: {worst.verdict}{said}")
     return TestResult(file.name, name, True)
+
+
+def _opening(file: PolicyFile, name: str, identity: Identity, target: Target) -> Opening | None:
+    """Break glass as the test supposes it. @raise ValueError: there is no such rule, or not for this identity"""
+    if not name:
+        return None
+    rule = next((each for each in file.break_glass if each.id == f"{file.name}.break_glass.{name}"), None)
+    if rule is None:
+        raise ValueError(f"there is no rule break_glass.{name} in this file")
+    if not rule.arms(identity):
+        raise ValueError(f"break_glass.{name} gives {identity.name} no right")
+    skip, lasts = rule.table.skip, rule.table.lasts
+    return Opening(
+        "test", identity.name, identity.act, target.name, rule.id, skip, "a test", 0.0, lasts, identity.scopes
+    )
 
 
 def _deciding(decisions: list[Decision]) -> set[str]:
