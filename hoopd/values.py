@@ -183,13 +183,26 @@ class HoldTerms:
     in_transaction: bool = False
     notify: tuple[str, ...] = ()
     why: str = ""
+    #: the most rows that an approved operation may touch, whatever its approvers say
+    max_rows: int | None = None
+    #: the same as a multiple of the target's own estimate; approvers may say another number
+    max_rows_factor: float | None = None
 
 
 @frozen
 class Limits:
-    """Obligations on what comes back."""
+    """Obligations on one statement: what comes back, and how long it may take; each with the rule that says so.
+
+    Rows and bytes are those that the client is sent.
+    """
 
     max_rows: int | None = None
+    max_bytes: int | None = None
+    #: seconds
+    max_time: float | None = None
+    rows_rule: str = ""
+    bytes_rule: str = ""
+    time_rule: str = ""
 
 
 @frozen
@@ -255,6 +268,12 @@ class HeldOperation:
     #: rules that break glass skips, and its L{Opening}; C{holds} are what remains to be approved all the same
     skipped: tuple[str, ...] = ()
     break_glass: str = ""
+    #: what the target expects it to touch; None where that is not known
+    estimated_rows: int | None = None
+    #: its row ceiling if approvers say no other number; None is none
+    max_rows: int | None = None
+    #: what else approvers should know: C{where}, C{in_transaction}, C{statements}; C{no_ceiling}: why none can be kept
+    facts: Mapping[str, Any] = _mapping()
 
 
 ApprovalState = Literal[
@@ -271,6 +290,8 @@ class Vote:
     reason: str
     at: float
     groups: frozenset[str] = frozenset()
+    #: the row ceiling under which they say yes
+    max_rows: int | None = None
 
 
 @frozen
@@ -298,6 +319,11 @@ class Approval:
     settled_at: float | None = None
     outcome: str = ""
     revision: int = 0
+    #: as in L{HeldOperation}
+    estimated_rows: int | None = None
+    #: exceeding it ends in rollback
+    max_rows: int | None = None
+    facts: Mapping[str, Any] = _mapping()
 
 
 @frozen

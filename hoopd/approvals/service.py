@@ -149,6 +149,9 @@ class Approvals:
             requested_at=now,
             # every rule's terms apply: the shortest of them
             deadline=now + min(terms.wait for terms in held.holds),
+            estimated_rows=held.estimated_rows,
+            max_rows=held.max_rows,
+            facts=dict(held.facts),
         )
         return rows.insert(tx, Row(approval, digest))
 
