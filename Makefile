@@ -1,5 +1,5 @@
 # hoopd: `make demo` shows it working, `make test` runs everything. Both set up what they need (Debian 12).
-.PHONY: help demo test unit integration lint bench bench-check setup clean
+.PHONY: help demo test unit integration lint bench bench-check suites setup clean
 
 PY := .venv/bin/python
 # tools/setup.sh puts a newer Node.js there where the system's is too old for the tests
@@ -10,6 +10,7 @@ help:
 	@echo "make test         set up, then lint, types, unit and integration tests"
 	@echo "make unit         the fast tests alone"
 	@echo "make bench        measure hoopd beside direct connections and PgBouncer"
+	@echo "make suites       run PostgreSQL's and psycopg2's own tests straight and through hoopd"
 	@echo "make clean        remove the virtual environment and what demo and tests left"
 
 setup:
@@ -37,6 +38,11 @@ bench: setup
 
 bench-check: setup
 	$(PY) tools/bench.py --check
+
+suites: setup
+	$(PY) tools/suites.py fetch
+	$(PY) tools/suites.py regress
+	$(PY) tools/suites.py psycopg2
 
 clean:
 	rm -rf .venv .demo build dist *.egg-info tests/integration/oidc/node_modules

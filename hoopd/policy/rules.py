@@ -162,6 +162,7 @@ class PolicyFile:
     targets: tuple[str, ...]
     labels: Mapping[str, str]
     mode: str
+    unparsed: str
     contact: str
     rules: tuple[Rule, ...]
     identities: Mapping[str, TestIdentityTable]
@@ -198,7 +199,7 @@ def read(name: str, text: str, errors: list[ConfigError]) -> PolicyFile | None:
         reading.wrong("", f"not valid TOML: {problem}")
         return None
     stem = name.removesuffix(".toml")
-    known = ["targets", "labels", "mode", "contact", "identity", "test", "break_glass", *VERBS]
+    known = ["targets", "labels", "mode", "unparsed", "contact", "identity", "test", "break_glass", *VERBS]
     for word in tables:
         if word not in known:
             reading.unknown(word, word, known)
@@ -228,6 +229,7 @@ def read(name: str, text: str, errors: list[ConfigError]) -> PolicyFile | None:
         targets=reading.value(tuple[str, ...], tables.get("targets", []), "targets") or (),
         labels=reading.value(Mapping[str, str], tables.get("labels", {}), "labels") or {},
         mode=reading.value(Literal["enforce", "observe"], tables.get("mode", "enforce"), "mode") or "enforce",
+        unparsed=reading.value(Literal["refuse", "forward"], tables.get("unparsed", "refuse"), "unparsed") or "refuse",
         contact=reading.value(str, tables.get("contact", ""), "contact") or "",
         rules=tuple(rules),
         identities=identities,

@@ -24,8 +24,11 @@ from hoopd.errors import ConfigError
 from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
-from hoopd.policy.words import BROAD, IMPLIED, overlaps, uncovered
+from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, overlaps, uncovered
 from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Verdict
+
+#: class of an operation that could not be read
+OPAQUE = frozenset({"opaque"})
 
 HOW_TO_REASON = "give one with PGOPTIONS='-c hoopd.reason=…' or SET hoopd.reason = '…'"
 
@@ -96,6 +99,7 @@ class PolicySnapshot:
                     if not any(fnmatchcase(each, pattern) for each in targets) and pattern.isidentifier():
                         errors.append(ConfigError(f"there is no target {pattern!r}", name, "targets"))
         made = cls(sources, files, targets, mask_key)
+        made._check_unparsed(errors)
         if not errors and test:
             from hoopd.policy.testing import run  # it judges by this class
 
@@ -105,6 +109,22 @@ class PolicySnapshot:
         if errors:
             raise ConfigErrors(errors)
         return made
+
+    def _check_unparsed(self, errors: list[ConfigError]) -> None:
+        """What is forwarded unread is bound by no rule: where rules bind, nothing may be."""
+        for target in self._targets.values():
+            files = self._for(target)
+            for file in files:
+                binding = [rule.id for each in files for rule in each.rules if rule.verb != "allow"]
+                if file.unparsed == "forward" and binding:
+                    errors.append(
+                        ConfigError(
+                            f"statements on {target.name} cannot be forwarded unread: {_listing(binding)} would not hold",
+                            f"{file.name}.toml",
+                            "unparsed",
+                            'leave it "refuse" on targets with masks, holds and denials',
+                        )
+                    )
 
     def document(self) -> bytes:
         """This snapshot as bytes, for another process of the gateway."""
@@ -231,6 +251,8 @@ class PolicySnapshot:
         opening: Opening | None = None,
     ) -> Decision:
         files = self._for(target)
+        if operation.classes == OPAQUE and any(file.unparsed == "forward" for file in files):
+            operation = attrs.evolve(operation, classes=EVERYTHING)
         context = _context(identity, target, operation, now)
         matched: dict[str, list[Rule]] = {"allow": [], "hold": [], "deny": []}
         cacheable = True

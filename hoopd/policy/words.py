@@ -30,6 +30,9 @@ NAMED = frozenset(
     """.split()
 )
 
+#: a statement that nobody could read may do all of this
+EVERYTHING = frozenset({"read", "write", "ddl"}) | NAMED
+
 WORDS = frozenset({"read", "write", "ddl"}) | frozenset(BROAD) | IMPLIED | NAMED
 
 

@@ -208,3 +208,42 @@ def test_judgement_is_monotone(classes, allowed, verb, extra, scopes) -> None:
     assert _RANK[without] >= _RANK[plain]
     narrowed = identity("user:priya", ("eng",), tuple(f"do:{word}" for word in scopes))
     assert _RANK[load(base).decide(narrowed, ORDERS, operated, 0).verdict] >= _RANK[plain]
+
+
+EVERYTHING = """
+targets = ["orders"]
+unparsed = "forward"
+allow.all = { who = ["group:eng"], do = [
+    "read", "write", "ddl", "session-privileged", "read-secret", "file", "program", "network", "copy-file",
+    "copy-program", "role", "call", "do", "function", "listen", "notify", "maintenance", "lock",
+] }
+allow.read = { who = ["group:few"], do = ["read"] }
+"""
+OPAQUE = Operation("postgres", frozenset({"opaque"}), "something unreadable")
+
+
+def test_what_nobody_could_read_is_forwarded_only_to_whom_everything_is_open() -> None:
+    policy = load(EVERYTHING)
+    assert policy.decide(PRIYA, ORDERS, OPAQUE, 0).verdict == "allow"
+    for who in (identity("user:finn", ("few",)), identity("user:eve"), identity("user:priya", ("eng",), ("do:read",))):
+        assert policy.decide(who, ORDERS, OPAQUE, 0).verdict == "deny"
+    assert load(EVERYTHING.replace('"forward"', '"refuse"')).decide(PRIYA, ORDERS, OPAQUE, 0).verdict == "deny"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        'mask.card = { columns = ["*.card"] }',
+        'deny.drop = { do = ["drop"] }',
+        'hold.write = { do = ["write"], by = ["group:leads"] }',
+    ],
+)
+def test_nothing_is_forwarded_unread_where_a_rule_binds(rule: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        load(EVERYTHING + rule)
+    assert caught.value.errors[0].key == "unparsed"
+    with pytest.raises(ConfigErrors):
+        sources = {"a.toml": EVERYTHING, "b.toml": 'labels = { env = "prod" }\n' + rule}
+        PolicySnapshot.load(sources, {"orders": ORDERS}, KEY)
+    elsewhere = {"a.toml": EVERYTHING, "b.toml": 'labels = { env = "test" }\n' + rule}
+    assert PolicySnapshot.load(elsewhere, {"orders": ORDERS}, KEY)

@@ -23,6 +23,8 @@ from hoopd.sql.grammar import ParseTree, Unparsed
 _LENGTH = Struct(">I").unpack_from
 _DATA_ROW = b"D"[0]
 _COPY_DATA = b"d"[0]
+#: what honest clients make too long: statements, parameters, arguments
+_LONG = frozenset(b"QPBF")
 
 
 class Core:
@@ -42,6 +44,9 @@ class Core:
         self._at = 0
         self._streaming = 0
         self._uploading = 0
+        #: type and length of a message that goes by unread, and how much of it is still to come
+        self._too_long: tuple[int, int] | None = None
+        self._passing = 0
 
     @property
     def backlog(self) -> int:
@@ -70,12 +75,20 @@ class Core:
     def pump(self) -> None:
         """Treat what waits, as far as it can be treated."""
         while True:
+            if self._too_long is not None and not self._passing:
+                if not self._requests.too_long(*self._too_long):
+                    return
+                self._too_long = None
             if self._at >= len(self._buffer):
                 if not self._behind:
                     return
                 chunk = self._behind.popleft()
                 self._behind_size -= len(chunk)
                 chunk = self._upload(chunk) if self._uploading else chunk
+                if self._passing:
+                    passed = min(self._passing, len(chunk))
+                    self._passing -= passed
+                    chunk = chunk[passed:]
                 self._buffer, self._at = self._client.take(chunk) if chunk else b"", 0
                 continue
             if not self._client_messages():
@@ -92,6 +105,12 @@ class Core:
             if kind not in limits:
                 raise PeerError(f"invalid frontend message type {kind}")
             most = limits[kind] or self.state.limits.message
+            if length > most and kind in _LONG and length <= MESSAGE_CEILING:
+                # refused like any statement, once it has gone by: a client that writes does not hear of an end
+                self._too_long = kind, length
+                self._passing = max(0, at + 1 + length - size)
+                self._buffer, self._at = buffer[at + 1 + length :], 0
+                return True
             if length < 4 or (length > most and (kind != _COPY_DATA or length > MESSAGE_CEILING)):
                 raise PeerError(f"invalid length of message {chr(kind)!r}: {length} bytes (at most {most})")
             end = at + 1 + length

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from hoopd.flow.judge import Judgements, merged
+from hoopd.policy.snapshot import OPAQUE
 from hoopd.policy.statements import operation
 from hoopd.sql.analysis import Analysis, SessionSettings, Statement, analyse
 from hoopd.sql.catalogue import Catalogue
@@ -157,7 +158,7 @@ class Judge:
 
     def _refused(self, analysis: Analysis, redacted: str) -> Judgement:
         said = self._opaque(analysis.text)
-        if said.observed is not None:
+        if said.verdict == "allow":
             return Judgement(analysis.text, analysis, (), said, None, redacted, True)
         refusal = Refusal(
             "42601" if analysis.syntax else "42501",
@@ -170,7 +171,7 @@ class Judge:
     def _refusal(self, analysis: Analysis, statements: list[Judged], decision: Decision) -> Refusal | None:
         if decision.verdict == "deny":
             return Refusal("42501", decision.why or "no rule allows this", decision.rules, decision.hint)
-        if analysis.refused and self._opaque(analysis.text).observed is None:
+        if analysis.refused and self._opaque(analysis.text).verdict != "allow":
             return Refusal("42501", analysis.refused, hint="See docs/sql.md for what can be followed.")
         for each in statements:
             if each.plan.refused is not None:
@@ -181,8 +182,8 @@ class Judge:
         return None
 
     def _opaque(self, text: bytes) -> Decision:
-        """What policy says of what nobody understands: no, unless it only observes."""
-        asked = Operation("postgres", frozenset({"opaque"}), text.decode("utf-8", "replace"))
+        """What policy says of what nobody understands: no, unless it only observes, or forwards such things unread."""
+        asked = Operation("postgres", OPAQUE, text.decode("utf-8", "replace"))
         said: Decision = self._worker.policy.decide(self._identity, self._target, asked, self._now())
         return said
 

@@ -73,11 +73,19 @@ class Opening:
             reading.addErrback(self._also_failed)
             raise
         self.catalogue = await reading
-        # 31 bits of number, as drivers read it signed; the secret of protocol 3.2 may be longer than 4 bytes
-        random = self._factory.random
-        self.key = bytes((random(1)[0] & 0x7F,)) + random(3) + random(32 if login.spoken else 4)
+        self.key = self._cancel_key(self.ready.key)
         await worker.sessions.register_cancel(admission.session, admission.token, self.key)
         self._still_wanted()
+
+    def _cancel_key(self, own: bytes | None) -> bytes:
+        """A cancel key of ours: the target's process id, which notifications and pg_stat_activity show, and our secret.
+
+        A target that gave none (some poolers do not) has no id either: then 31 random bits, as drivers read it signed.
+        """
+        random = self._factory.random
+        number = own[:4] if own else bytes((random(1)[0] & 0x7F,)) + random(3)
+        # the secret of protocol 3.2 may be longer than 4 bytes
+        return number + random(32 if self.login.spoken else 4)
 
     def _also_failed(self, failure: Failure) -> None:
         self.log.debug("catalogue of a session that ended: {why}", why=failure.getErrorMessage())

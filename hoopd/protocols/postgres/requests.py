@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any
 
 from hoopd.errors import PeerError
-from hoopd.protocols.postgres import frontend
+from hoopd.protocols.postgres import frontend, records
 from hoopd.protocols.postgres.frontend import Execute, Parse
 from hoopd.protocols.postgres.judgement import Judgement, Refusal
 from hoopd.protocols.postgres.names import UNSETTLED
@@ -111,15 +111,36 @@ class Requests:
         state = self.state
         if state.skipping:
             return True
-        number = state.route.next_operation()
         refusal = Refusal("42501", "function calls by message are not served", hint="Use SELECT function(…).")
-        frame = {"operation": number, "text": "FunctionCall", "decision": "deny", "why": refusal.why, "rules": []}
-        state.route.record("operation", frame)
-        state.route.denied += 1
-        # a Query ends as a FunctionCall does: error, then ReadyForQuery
-        state.expect(Expected("query", number, refusal=refusal))
-        state.to_target.append(frontend.query(POISON))
+        self._refuse_unread(b"F"[0], "FunctionCall", refusal)
         return True
+
+    def too_long(self, kind: int, length: int) -> bool:
+        """A message that was too long to be read has gone by. @return: False if its refusal cannot be told yet."""
+        state = self.state
+        if state.barrier or state.cancelling:
+            return False
+        if state.copy_in is not None:
+            raise PeerError("a COPY reads from the client: only its data may come")
+        if not state.skipping:
+            why = f"a message of {length} bytes is too long to be judged (at most {state.limits.message})"
+            refusal = Refusal("54000", why, hint="Use COPY for bulk; the operators set max_message.")
+            self._refuse_unread(kind, f"({chr(kind)} message of {length} bytes, not read)", refusal)
+        return True
+
+    def _refuse_unread(self, kind: int, text: str, refusal: Refusal) -> None:
+        state = self.state
+        number = state.route.next_operation()
+        frame = {"operation": number, "text": text, "decision": "deny", "why": refusal.why, "rules": []}
+        state.route.record("operation", frame)
+        state.route.event("operation.denied", records.event(frame))
+        state.route.denied += 1
+        if kind in b"QF":
+            # a Query ends as a FunctionCall does: error, then ReadyForQuery
+            state.expect(Expected("query", number, refusal=refusal))
+            state.to_target.append(frontend.query(POISON))
+        else:
+            self._poison(Expected("parse", number, refusal=refusal))
 
     # -- extended protocol -------------------------------------------------------------------------------------
 

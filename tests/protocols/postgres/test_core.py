@@ -371,6 +371,41 @@ def test_function_calls_are_refused_with_ready_behind() -> None:
     assert error(talk.server(SYNTAX, READY))["C"] == b"42501"
 
 
+@pytest.mark.parametrize("step", [1000, 1 << 20])
+def test_a_message_too_long_to_judge_is_refused_like_a_statement_and_never_held(step: int) -> None:
+    talk = Conversation(message=10_000)
+    wire = query(b"SELECT '" + b"x" * 50_000 + b"'") + query(SELECT)
+    for at in range(0, len(wire), step):
+        talk.core.client_bytes(wire[at : at + step])
+        assert talk.core.backlog < 10_000 or step > 10_000
+    sent, judged = talk.served()
+    assert b"xxx" not in sent
+    assert judged == query(SELECT)
+    out = talk.server(SYNTAX, READY)
+    assert error(out)["C"] == b"54000"
+    assert b"50014 bytes is too long" in error(out)["M"]
+    assert out[-1] == READY
+    assert [each["decision"] for each in talk.frames("operation")] == ["deny", "allow"]
+
+
+def test_a_bind_too_long_fails_its_pipeline_only() -> None:
+    talk = Conversation(message=10_000)
+    long = Bind(b"", b"", (), (b"x" * 50_000,)).encode()
+    talk.client(Parse(b"", b"SELECT $1::text").encode() + long + Execute(b"").encode() + SYNC_MESSAGE)
+    out = talk.server(PARSED, SYNTAX, READY)
+    assert error(out)["C"] == b"54000"
+    assert [each["decision"] for each in talk.frames("operation")] == ["deny"]
+    assert talk.client(query(SELECT)) == [query(SELECT)]
+
+
+def test_too_long_behind_a_hold_waits_its_turn() -> None:
+    talk = Conversation(message=10_000, queue=200_000)
+    talk.client(query(b"UPDATE orders SET note = 'x'") + query(b"SELECT '" + b"x" * 50_000 + b"'"))
+    assert talk.frames("operation") == []
+    talk.core.released("A-1")
+    assert [each["decision"] for each in talk.frames("operation")] == ["hold", "deny"]
+
+
 def test_goodbye() -> None:
     talk = Conversation()
     assert kinds(talk.client(frontend.TERMINATE_MESSAGE)) == "X"
