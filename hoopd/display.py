@@ -1,14 +1,24 @@
 """Text from elsewhere as a terminal may show it: nothing invisible, nothing that moves the cursor or turns the order; pure.
 
-What is hidden: control, format (bidirectional, zero-width), surrogate, private and unassigned characters, and the
-line and paragraph separators (Unicode Standard, section 4.5: general categories). An approver must see what would run.
+The only such function: hoopctl's tables, what approvers see, replays and scrubbed statements all come through here. What
+is hidden: control, format (bidirectional, zero-width), surrogate, private and unassigned characters and the line and
+paragraph separators (Unicode Standard, section 4.5: general categories), what a renderer leaves out although it is a
+letter or a mark (section 5.21: default ignorable), and spaces that look like the space and are not: PostgreSQL takes a
+no-break space for a part of a name. An approver must see what would run.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+#: shown as they are: U+3000 is as wide as a character of the text that it stands in, and cannot be taken for a space
+_SPACES = frozenset(" \u3000")
+#: default ignorable, and not in a hidden category: fillers, joiners and variation selectors; the blank Braille pattern
+_IGNORED = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
 
 
 def visible(text: str, keep: str = "") -> str:
@@ -19,8 +29,11 @@ def visible(text: str, keep: str = "") -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        character
-        if character in keep or unicodedata.category(character) not in _HIDDEN
-        else f"<U+{ord(character):04X}>"
-        for character in text
+        f"<U+{ord(character):04X}>" if character not in keep and _hidden(character) else character for character in text
     )
+
+
+def _hidden(character: str) -> bool:
+    if character in _SPACES:
+        return False
+    return unicodedata.category(character) in _HIDDEN or character in _IGNORED

@@ -1,7 +1,7 @@
 """A recorded session as text for a terminal, with its pauses; not the reading of files, nor the waiting.
 
-Whatever was recorded is shown inert: control characters, escape sequences and bidirectional marks appear as escapes,
-so that watching a session cannot do anything to who watches.
+Whatever was recorded is shown by L{hoopd.display.visible}: control characters, escape sequences and bidirectional marks
+are written out, so that watching a session cannot do anything to who watches.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hoopd.audit.recording import Entry, FrameReader, RecordingError, entries
+from hoopd.display import visible
 
 #: longest pause that is replayed, seconds: nobody wants to watch lunch
 PAUSE_MAX = 5.0
@@ -41,27 +42,6 @@ def load(content: bytes) -> tuple[list[Entry], RecordingError | None]:
     return found, problem
 
 
-def _harmless(character: str) -> bool:
-    # Cc controls, Cf format marks (bidi, zero width), Cs halves of pairs, Co private, Zl and Zp line ends
-    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-
-
-def inert(text: str, keep: str = "") -> str:
-    """C{text} with everything that a terminal would obey, or an eye be fooled by, as an escape; except C{keep}."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        character if character in keep or _harmless(character) else _escaped(character) for character in text
-    )
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if code < 256:
-        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, f"\\x{code:02x}")
-    return f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-
-
 def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
@@ -70,8 +50,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "∅"
     if isinstance(value, Mapping):
-        return f"\\x{inert(str(value.get('hex', '?')))}"
-    text = inert(str(value))
+        return f"\\x{visible(str(value.get('hex', '?')))}"
+    text = visible(str(value))
     return text if len(text) <= CELL_MAX else text[: CELL_MAX - 1] + "…"
 
 
@@ -100,14 +80,14 @@ def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def _word(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
-    return "" if value is None else inert(str(value))
+    return "" if value is None else visible(str(value))
 
 
 def _list(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if isinstance(value, list | tuple):
-        return ", ".join(inert(str(each)) for each in value)
-    return "" if value is None else inert(str(value))
+        return ", ".join(visible(str(each)) for each in value)
+    return "" if value is None else visible(str(value))
 
 
 def _items(fields: Mapping[str, Any], name: str) -> list[Any]:
@@ -125,7 +105,7 @@ def _open(prompt: str, fields: Mapping[str, Any]) -> str:
 
 
 def _operation(prompt: str, fields: Mapping[str, Any]) -> str:
-    text = inert(str(fields.get("text") or ""), keep="\n").replace("\n", "\n" + " " * (_STAMP + len(prompt) + 1))
+    text = visible(str(fields.get("text") or ""), keep="\n").replace("\n", "\n" + " " * (_STAMP + len(prompt) + 1))
     lines = [f"{prompt} {text}\n"]
     if fields.get("parameters"):
         lines.append(f"  with {_list(fields, 'parameters')}\n")
@@ -195,7 +175,7 @@ def _cancel(prompt: str, fields: Mapping[str, Any]) -> str:
 
 
 def _output(prompt: str, fields: Mapping[str, Any]) -> str:
-    return inert(str(fields.get("text") or ""), keep="\n") + "\n"
+    return visible(str(fields.get("text") or ""), keep="\n") + "\n"
 
 
 def _state(prompt: str, fields: Mapping[str, Any]) -> str:
@@ -256,7 +236,7 @@ def _line(entry: Entry, prompt: str) -> str:
         return f"  [a record of kind {entry.kind} is not complete]\n"
     show = _SHOWN.get(entry.kind)
     if show is None:
-        return f"  [{inert(entry.kind)}]\n"
+        return f"  [{visible(entry.kind)}]\n"
     text = show(prompt, entry.fields)
     if entry.kind in ("open", "operation", "close", "hold"):
         return f"{datetime.fromtimestamp(entry.at, UTC):%Y-%m-%d %H:%M:%S}Z {text}"

@@ -7,7 +7,6 @@ The scanner follows PostgreSQL's lexical structure (manual, section 4.1): quotes
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from hoopd.sql.analysis import Analysis, SessionSettings, Statement, undecodable
 from hoopd.sql.catalogue import Catalogue
@@ -150,18 +149,3 @@ def parameters_to_redact(
     if _sensitive(statement, masks, catalogue, settings, trusted_functions):
         return "all"
     return frozenset()
-
-
-def normalise_for_display(text: str) -> str:
-    """C{text} with control, bidirectional and zero-width characters made visible, as C{<U+202E>}."""
-    return "".join(
-        character if character in "\n\t" or unicodedata.category(character) not in _HIDDEN else _visible(character)
-        for character in text
-    )
-
-
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-def _visible(character: str) -> str:
-    return f"<U+{ord(character):04X}>"

@@ -113,15 +113,6 @@ def test_nothing_recorded_is_obeyed_by_the_terminal() -> None:
         assert obeyed(text) == [], kind
 
 
-@given(text=st.text(max_size=40))
-@settings(max_examples=200)
-def test_inert(text: str) -> None:
-    shown = replay.inert(text)
-    assert obeyed(shown) == []
-    assert "\n" not in shown
-    assert replay.inert(shown) == shown
-
-
 @given(
     kind=st.sampled_from(sorted(FRAMES)),
     fields=st.dictionaries(

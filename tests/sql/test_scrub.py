@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoopd.sql.analysis import SessionSettings, analyse
-from hoopd.sql.scrub import normalise_for_display, parameters_to_redact, redact, redact_tokens
+from hoopd.sql.scrub import parameters_to_redact, redact, redact_tokens
 from tests.sql.world import CATALOGUE, MASKS
 
 SESSION = SessionSettings(search_path=("public",))
@@ -72,7 +72,3 @@ def test_where_strings_end_is_not_known_nothing_shows() -> None:
     session = SessionSettings(standard_conforming_strings=False)
     analysis = analyse(b"SELECT '\\', secret, '", session, CATALOGUE)
     assert redact(analysis, MASKS, CATALOGUE, session) == "SELECT …"
-
-
-def test_hidden_characters_are_made_visible() -> None:
-    assert normalise_for_display("a\u202eb\u200b\x1b[1m\n\u00e9") == "a<U+202E>b<U+200B><U+001B>[1m\né"
