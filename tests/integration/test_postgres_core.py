@@ -20,27 +20,32 @@ from tests.integration.gateway import Gateway
 from tests.integration.postgres import PostgresServer
 
 CARD = "4111111111111111"
-_server: PostgresServer | None = None
+_servers: dict[str, PostgresServer] = {}
 
 
-def setUpModule() -> None:
-    global _server
-    _server = PostgresServer()
-    _server.start()
+def server_of(version: str) -> PostgresServer:
+    """@return: the module's server of that version, started when it is first asked for."""
+    if version not in _servers:
+        server = PostgresServer(version=version)
+        server.start()
+        _servers[version] = server
+    return _servers[version]
 
 
 def tearDownModule() -> None:
-    assert _server is not None
-    _server.stop()
+    while _servers:
+        _servers.popitem()[1].stop()
 
 
 class GatewayCase(TestCase):
+    """@cvar version: of PostgreSQL; empty is Debian's. tests/integration/test_postgres_versions.py has the others."""
+
     timeout = 60
+    version = ""
 
     def setUp(self) -> None:
-        assert _server is not None
-        self.server = _server
-        self.gateway = Gateway(reactor, _server, _server.directory)
+        self.server = server_of(self.version)
+        self.gateway = Gateway(reactor, self.server, self.server.directory)
         self.port = self.gateway.start()
 
     def tearDown(self) -> defer.Deferred[None]:
@@ -134,8 +139,11 @@ class PsqlTests(GatewayCase):
         await self.psql("INSERT INTO orders (total) VALUES (98); DROP TABLE orders")
         self.assertEqual(self.server.query("SELECT count(*) FROM orders WHERE total = 98"), "0")
 
+    #: what psql asks the server's catalogue for
+    introspection: tuple[str, ...] = ("\\d", "\\dt+", "\\d customers", "\\l", "\\du", "\\df", "\\dn")
+
     async def test_introspection(self) -> None:
-        out, err, _ = await self.psql("\\d", "\\dt+", "\\d customers", "\\l", "\\du", "\\df", "\\dn")
+        out, err, _ = await self.psql(*self.introspection)
         self.assertEqual(err, "")
         self.assertIn("card_number", out)
 

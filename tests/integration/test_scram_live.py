@@ -76,11 +76,12 @@ class Wire:
 
 class ScramLiveTests(TestCase):
     timeout = 90
+    version = ""
     server: PostgresServer
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.server = PostgresServer(sample="")
+        cls.server = PostgresServer(sample="", version=cls.version)
         cls.server.start()
 
     @classmethod

@@ -16,9 +16,11 @@ MASKS = (Mask("m.card", ("customers.card*",), "last4"),)
 
 
 class LiveCatalogueTests(unittest.TestCase):
+    version = ""
+
     @classmethod
     def setUpClass(cls) -> None:
-        cls.server = PostgresServer()
+        cls.server = PostgresServer(version=cls.version)
         cls.server.start()
         cls.addClassCleanup(cls.server.stop)
         cls.connection = psycopg2.connect(
