@@ -215,7 +215,8 @@ while True:
 
 def _run(code: str, path: Path, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
+        # -B: under a limit on files the interpreter would cut off what it compiles, and leave that for who comes next
+        [sys.executable, "-B", "-c", code, str(path)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
