@@ -178,7 +178,7 @@ class HoldTerms:
     #: groups (or identity names) entitled to approve: C{"group:leads"}
     by: tuple[str, ...]
     quorum: int = 1
-    #: seconds that the requester's connection waits, and that the request stays open
+    #: seconds that the requester's connection waits; the request stays open longer (C{approvals.open_for})
     wait: float = 900.0
     in_transaction: bool = False
     notify: tuple[str, ...] = ()

@@ -147,8 +147,8 @@ class Approvals:
             holds=tuple(held.holds),
             policy=held.policy,
             requested_at=now,
-            # every rule's terms apply: the shortest of them
-            deadline=now + min(terms.wait for terms in held.holds),
+            # longer than the requester's connection waits, by the shortest of the rules' waits
+            deadline=now + max(self._config.open_for, min(terms.wait for terms in held.holds)),
             estimated_rows=held.estimated_rows,
             max_rows=held.max_rows,
             facts=dict(held.facts),

@@ -149,6 +149,12 @@ class AuditConfig:
 @frozen
 class ApprovalsConfig:
     claim_within: float = key("how long an approval waits for the requester to come back", 900.0, "duration")
+    open_for: float = key(
+        "how long a request stays open for those who decide, if the wait is no longer: clients and what is between "
+        "give up sooner than people answer, and the requester comes back to what was approved",
+        3600.0,
+        "duration",
+    )
     pending_per_identity: int = key("open requests of one identity; more would bury the approvers", 20)
 
 

@@ -43,19 +43,28 @@ class Notice:
     hint: str
 
 
-def describe(approval: Approval, now: float) -> Notice:
-    """The notice for a request that waits."""
+def describe(approval: Approval, now: float, wait: float) -> Notice:
+    """The notice for a request that waits.
+
+    @param now: seconds since the epoch.
+    @param wait: seconds that the requester's connection waits from now.
+    """
     terms = approval.holds
     who = ", ".join(dict.fromkeys(name for each in terms for name in each.by)) or "an approver"
     why = " ".join(dict.fromkeys(each.why for each in terms if each.why))
     rules = ", ".join(each.rule for each in terms)
-    # nearest: the clocks of two processes differ by moments, and "16 min" of a 15-minute rule would puzzle
-    minutes = max(1, round((approval.deadline - now) / 60))
     return Notice(
         f"held for approval as {approval.id} by rule {rules}" + (f": {why}" if why else ""),
-        f"Approvers: {who}. The request stays open for {minutes} min. Interrupt (Ctrl-C) to withdraw it.",
+        f"Approvers: {who}. This connection waits {spoken(wait)}, the request stays open for "
+        f"{spoken(approval.deadline - now)}. Interrupt (Ctrl-C) to withdraw it.",
         f"hoopctl approvals approve {approval.id}",
     )
+
+
+def spoken(seconds: float) -> str:
+    """C{seconds} as people say them: to the nearest minute (the clocks of two processes differ by moments, and 16 min
+    of a 15-minute rule would puzzle), below two minutes in seconds."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
 class Route:
@@ -187,10 +196,10 @@ class Route:
         approval: Approval = await approvals.request(admission.session, admission.token, held)
         self._hold_frame(operation, held, approval)
         if approval.state == "pending":
-            tell(approval, describe(approval, admission.started_at + clock.seconds() - self._began))
             wait = min((terms.wait for terms in held.holds), default=0.0)
             if in_transaction:
                 wait = min(wait, IN_TRANSACTION_WAIT)
+            tell(approval, describe(approval, self._now(), wait))
             approval = await self._decided(approval, clock.seconds() + wait)
             self._approval_frame(operation, approval)
         if approval.state != "approved":
@@ -200,6 +209,10 @@ class Route:
         claimed: Approval = await approvals.claim(admission.session, admission.token, approval.id, held)
         self._open.add(claimed.id)
         return claimed
+
+    def _now(self) -> float:
+        """Seconds since the epoch, as the broker counts them."""
+        return self.admission.started_at + self.worker.reactor.seconds() - self._began
 
     def _hold_frame(self, operation: int, held: HeldOperation, approval: Approval) -> None:
         self.record(
@@ -252,12 +265,13 @@ class Route:
         await self.worker.approvals.withdraw(admission.session, admission.token, approval.id, why)
         raise Withdrawn(f"withdrawn: {approval.id}", tuple(terms.rule for terms in approval.holds))
 
-    @staticmethod
-    def _still_open(approval: Approval) -> StillOpen:
+    def _still_open(self, approval: Approval) -> StillOpen:
+        left = approval.deadline - self._now()
         return StillOpen(
-            f"nobody has decided on {approval.id} yet",
+            f"nobody has decided on {approval.id} yet; it has not run",
             tuple(terms.rule for terms in approval.holds),
-            "The request stays open. Repeat exactly this statement once it is approved, and it will run.",
+            f"The request stays open for {spoken(left)}. Repeat exactly this statement once {approval.id} is approved "
+            "(hoopctl approvals show says so), and it will run, once.",
         )
 
     def withdraw(self, why: str) -> bool:

@@ -63,7 +63,7 @@ class World:
             clock.advance(START)
         self.store = store
         self.clock = clock
-        self.config = config or ApprovalsConfig()
+        self.config = config or ApprovalsConfig(open_for=0.0)
         self.ledger = MemoryLedger()
         self.sessions: dict[str, Identity] = {}
         self.targets: dict[str, str] = {}

@@ -79,7 +79,7 @@ class Base(TestCase):
             b"k" * 32,
             self.ledger,
             self.clock,
-            ApprovalsConfig(claim_within=30.0, pending_per_identity=3),
+            ApprovalsConfig(claim_within=30.0, pending_per_identity=3, open_for=0.0),
             policy_version=lambda: "v1",
             identity_of=self.sessions.get,
             target_of=lambda session: "orders",

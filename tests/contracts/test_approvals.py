@@ -191,7 +191,7 @@ class ApprovalsContract:
         assert (await world.approvals.request("S-1", TOKEN, held())).id != asked.id
 
     async def test_approved_and_not_run_it_lapses_by_time_of_approval(self) -> None:
-        world = await self.world(config=ApprovalsConfig(claim_within=100.0))
+        world = await self.world(config=ApprovalsConfig(claim_within=100.0, open_for=0.0))
         asked = await world.approvals.request("S-1", TOKEN, held())
         world.clock.advance(850)
         approved = await world.approvals.decide(asked.id, LEA, True, "ok")

@@ -178,7 +178,7 @@ class RouteTests(SynchronousTestCase):
             self.assertEqual(route.durable(frozenset({"read"}), True), approved)
 
     def test_notice(self) -> None:
-        notice = describe(self.approvals.approval("pending"), 1000.0)
+        notice = describe(self.approvals.approval("pending"), 1000.0, 20.0)
         self.assertIn("A-1 by rule r.hold: customers notice", notice.text)
-        self.assertIn("15 min", notice.detail)
+        self.assertIn("This connection waits 20 s, the request stays open for 15 min.", notice.detail)
         self.assertEqual(notice.hint, "hoopctl approvals approve A-1")
