@@ -168,6 +168,18 @@ class Limits:
     parse_memory: int = key("address space of a parser child", 1024 * 1024 * 1024, "size")
     queue_bytes: int = key("bytes a client may send ahead while its operation is held", 1024 * 1024, "size")
     catalogue_poll: float = key("pause between looks for DDL that did not pass through us", 5.0, "duration")
+    probe_after: float = key(
+        "a client or target silent for so long is probed (TCP keepalive); below the minutes after which firewalls "
+        "forget a connection",
+        30.0,
+        "duration",
+    )
+    dead_after: float = key(
+        "a client or target that acknowledges nothing for so long is given up (TCP_USER_TIMEOUT): one that vanished "
+        "keeps its session, and its locks at the target, no longer",
+        60.0,
+        "duration",
+    )
 
 
 @frozen

@@ -8,7 +8,7 @@ an approved operation is claimed on disk before either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -156,13 +156,14 @@ class Route:
         held: HeldOperation,
         in_transaction: bool,
         tell: Callable[[Approval, Notice], None],
-        present: Callable[[], bool],
+        present: Callable[[Approval], Awaitable[bool]],
     ) -> Deferred[Approval]:
         """Have C{held} approved and claim it; when this fires it may be recorded and forwarded, once.
 
         @param operation: its id in the recording.
         @param tell: called when the request is on file and waits.
-        @param present: whether the client is still there; asked last before the claim.
+        @param present: whether the client is still there, with the approval that it waited for; asked last before
+            the claim.
         @return: Deferred of the claimed L{Approval}; fails with Denied (refused, or in a transaction), StillOpen,
             Withdrawn, Unavailable, RecordError. Cancel it when the connection is gone: the request stays open.
         """
@@ -181,7 +182,7 @@ class Route:
         held: HeldOperation,
         in_transaction: bool,
         tell: Callable[[Approval, Notice], None],
-        present: Callable[[], bool],
+        present: Callable[[Approval], Awaitable[bool]],
     ) -> Approval:
         rules = tuple(terms.rule for terms in held.holds)
         if in_transaction and not all(terms.in_transaction for terms in held.holds):
@@ -204,8 +205,14 @@ class Route:
             self._approval_frame(operation, approval)
         if approval.state != "approved":
             raise _refused(approval, rules)
-        if not present():
-            raise StillOpen("the client is gone", rules)
+        if not await present(approval):
+            raise StillOpen(
+                f"{approval.id} was approved, but this connection did not answer; it has not run",
+                rules,
+                "The approval stays good for a while. Repeat exactly this statement, and it will run, once.",
+            )
+        if self._withdrawn:
+            await self._give_up(approval)
         claimed: Approval = await approvals.claim(admission.session, admission.token, approval.id, held)
         self._open.add(claimed.id)
         return claimed

@@ -54,7 +54,11 @@ class HoldTable:
     objects: tuple[str, ...] = key("only operations that touch one of these relations", ())
     when: str = key("CEL condition", "")
     quorum: int = key("how many people must approve", 1)
-    wait: float = key("how long the requester's connection waits; the request stays open longer (approvals.open_for)", 900.0, "duration")
+    wait: float = key(
+        "how long the requester's connection waits; the request stays open longer (approvals.open_for)",
+        900.0,
+        "duration",
+    )
     in_transaction: bool = key("hold inside an open transaction too: its locks stay held meanwhile", False)
     notify: tuple[str, ...] = key("channels", ())
     why: str = key("said to the person who waits", "")

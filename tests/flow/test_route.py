@@ -74,7 +74,10 @@ class RouteTests(SynchronousTestCase):
         )
 
     def hold(self, in_transaction: bool = False) -> Deferred[Approval]:
-        return self.route.hold(1, self.held, in_transaction, lambda *said: self.told.append(said), lambda: self.present)
+        return self.route.hold(1, self.held, in_transaction, lambda *said: self.told.append(said), self.is_present)
+
+    async def is_present(self, approval: Approval) -> bool:
+        return self.present
 
     def states(self) -> list[str]:
         return [fields["state"] for kind, fields in self.recorder.frames if kind in ("hold", "approval")]

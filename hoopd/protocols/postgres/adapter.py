@@ -26,7 +26,6 @@ from hoopd.protocols.postgres.opening import Opening
 from hoopd.protocols.postgres.proving import Proving
 from hoopd.protocols.postgres.relay import Relay
 from hoopd.protocols.postgres.startup import ClientStartup, Login
-from hoopd.protocols.postgres.target import keep_alive
 from hoopd.secret import Secret
 from hoopd.sql.catalogue import Catalogue
 from hoopd.values import Peer, Proof
@@ -67,7 +66,7 @@ class ClientConnection(Protocol):
     # -- connection --------------------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        keep_alive(self.transport)
+        self._factory.liveness.keep(self.transport)
         self._worker.opened(self)
         self._factory.arrived(self)
         self._timer = self._worker.reactor.callLater(self._worker.config.login_timeout, self._too_slow)

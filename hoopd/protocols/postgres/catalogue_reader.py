@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopd.errors import HoopdError, TargetError
+from hoopd.protocols.liveness import Liveness
 from hoopd.protocols.postgres import backend, frontend
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT32, Framer
 from hoopd.protocols.postgres.target import TargetConnection, connect, settings_for
@@ -120,12 +121,21 @@ class SharedCatalogue:
 
     log = Logger()
 
-    def __init__(self, worker: Any, target: Target, database: str, poll: float, empty: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        worker: Any,
+        target: Target,
+        database: str,
+        poll: float,
+        liveness: Liveness,
+        empty: Callable[[], None],
+    ) -> None:
         self.current: Catalogue | None = None
         self._worker = worker
         self._target = target
         self._database = database
         self._poll = poll
+        self._liveness = liveness
         self._empty = empty
         self._users: dict[Any, tuple[Callable[[], Deferred[Grant]], Callable[[Catalogue], None]]] = {}
         self._querist: Querist | None = None
@@ -205,7 +215,7 @@ class SharedCatalogue:
             try:
                 settings = settings_for(self._target, self._database, "hoopd-catalogue", {"client_encoding": "UTF8"})
                 connection, _ = await connect(
-                    self._worker.reactor, self._worker.vault, await grant(), self._target, settings
+                    self._worker.reactor, self._worker.vault, await grant(), self._target, settings, self._liveness
                 )
             except HoopdError as error:
                 failure = error
@@ -268,16 +278,19 @@ class Catalogues:
     @param poll: seconds between looks for DDL that did not pass through us.
     """
 
-    def __init__(self, worker: Any, poll: float) -> None:
+    def __init__(self, worker: Any, poll: float, liveness: Liveness) -> None:
         self._worker = worker
         self._poll = poll
+        self._liveness = liveness
         self._shared: dict[tuple[Target, str], SharedCatalogue] = {}
 
     def of(self, target: Target, database: str) -> SharedCatalogue:
         """The one of C{database} at C{target}; a target whose configuration changed is another."""
         key = (target, database)
         if key not in self._shared:
-            self._shared[key] = SharedCatalogue(self._worker, target, database, self._poll, lambda: self._drop(key))
+            self._shared[key] = SharedCatalogue(
+                self._worker, target, database, self._poll, self._liveness, lambda: self._drop(key)
+            )
         return self._shared[key]
 
     def _drop(self, key: tuple[Target, str]) -> None:

@@ -67,7 +67,7 @@ class Opening:
             name = f"hoopd {admission.identity.name} {admission.session}"
             settings = settings_for(admission.target, self.database, name, login.settings)
             self.target, self.ready = await connect(
-                worker.reactor, worker.vault, admission.grant, admission.target, settings
+                worker.reactor, worker.vault, admission.grant, admission.target, settings, self._factory.liveness
             )
         except BaseException:
             reading.addErrback(self._also_failed)

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from hoopd.config.schema import Limits
 from hoopd.flow.judge import Judgements
 from hoopd.interfaces import IProtocolPlugin
+from hoopd.protocols.liveness import liveness
 from hoopd.protocols.postgres.adapter import ClientConnection
 from hoopd.protocols.postgres.catalogue_reader import Catalogues
 from hoopd.protocols.postgres.judgement import Judgement
@@ -24,6 +25,7 @@ class PostgresFactory(Factory):
     """
     @param worker: L{hoopd.interfaces.IWorker}
     @ivar cache: judgements, shared by all sessions of this worker.
+    @ivar liveness: how peers that vanished are found, on both legs.
     """
 
     noisy = False
@@ -31,7 +33,8 @@ class PostgresFactory(Factory):
     def __init__(self, worker: Any, limits: Limits) -> None:
         self.worker = worker
         self.cache: Judgements[Judgement] = Judgements()
-        self.catalogues = Catalogues(worker, limits.catalogue_poll)
+        self.liveness = liveness(limits)
+        self.catalogues = Catalogues(worker, limits.catalogue_poll, self.liveness)
         self.pool = ParserPool(worker.reactor, limits)
         self.random = os.urandom
         self.limits = CoreLimits(

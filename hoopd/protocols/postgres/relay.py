@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from hoopd.errors import HoopdError, TargetError
 from hoopd.flow.route import Notice
+from hoopd.protocols.liveness import answers
 from hoopd.protocols.postgres import backend, errors, withhold
 from hoopd.protocols.postgres.core import Core
 from hoopd.protocols.postgres.judgement import Judge
@@ -220,13 +221,21 @@ class Relay:
     # -- asks --------------------------------------------------------------------------------------------------
 
     def _hold(self, ask: AskHold) -> None:
-        holding = self._route.hold(ask.operation, ask.held, ask.in_transaction, self._tell_held, lambda: not self._over)
+        holding = self._route.hold(ask.operation, ask.held, ask.in_transaction, self._tell_held, self._present)
         self._holding = holding
         holding.addCallbacks(self._released, self._not_released)
 
     def _tell_held(self, approval: Approval, notice: Notice) -> None:
         if not self._over:
             self._client.write(backend.notice(f"hoopd: {notice.text}", notice.detail, notice.hint))
+
+    async def _present(self, approval: Approval) -> bool:
+        """Whether the client is there to see what comes of its operation: it acknowledges this notice."""
+        if self._over:
+            return False
+        notice = backend.notice(f"hoopd: {approval.id} is approved: running it", "", "")
+        there = await answers(self._factory.worker.reactor, self._client, lambda: self._client.write(notice))
+        return there and not self._over
 
     def _released(self, approval: Approval) -> None:
         self._holding = None

@@ -6,7 +6,6 @@ CancelRequests. A password is never here: challenges are relayed to the broker u
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.errors import HoopdError, TargetError
+from hoopd.protocols.liveness import Liveness
 from hoopd.protocols.postgres import upstream
 from hoopd.protocols.postgres.frontend import TERMINATE_MESSAGE
 from hoopd.protocols.postgres.upstream import TargetStartup, cancel_request, ssl_request
@@ -28,18 +28,6 @@ from hoopd.values import Grant, ScramServerFirst, Target, TargetTls
 
 #: TCP and TLS to a target in the same network take milliseconds; SYN is repeated after 1, 3 and 7 s
 CONNECT_TIMEOUT = 10
-#: probes to a peer that says nothing: found dead within about two minutes
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-
-
-def keep_alive(transport: Any) -> None:
-    """TCP keepalive, so that a half-open connection is found, and no delay for small messages."""
-    transport.setTcpNoDelay(True)
-    transport.setTcpKeepAlive(True)
-    handle = getattr(transport, "socket", None)
-    if isinstance(handle, socket.socket):
-        for option, value in KEEPALIVE:
-            handle.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -85,11 +73,14 @@ class TargetConnection(Protocol):
     log = Logger()
     transport: Any
 
-    def __init__(self, vault: Any, grant: Grant, target: Target, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, vault: Any, grant: Grant, target: Target, settings: Mapping[str, str], liveness: Liveness
+    ) -> None:
         self.ready: Deferred[upstream.Ready] = Deferred(self._given_up)
         self.receiver: Callable[[bytes], None] | None = None
         self.lost: Callable[[str], None] | None = None
         self._vault = vault
+        self._liveness = liveness
         self._grant = grant
         self._target = target
         self._tls = client_tls(target.tls, target.host)
@@ -105,7 +96,7 @@ class TargetConnection(Protocol):
         self.abort()
 
     def connectionMade(self) -> None:
-        keep_alive(self.transport)
+        self._liveness.keep(self.transport)
         if self._ended:
             self.transport.abortConnection()
             return
@@ -226,10 +217,10 @@ def settings_for(target: Target, database: str, application_name: str, settings:
 
 
 def connect(
-    reactor: Any, vault: Any, grant: Grant, target: Target, settings: Mapping[str, str]
+    reactor: Any, vault: Any, grant: Grant, target: Target, settings: Mapping[str, str], liveness: Liveness
 ) -> Deferred[tuple[TargetConnection, upstream.Ready]]:
     """Connect and start up. @return: Deferred of both; fails with TargetError, Denied or Unavailable"""
-    return Deferred.fromCoroutine(_connect(reactor, TargetConnection(vault, grant, target, settings), target))
+    return Deferred.fromCoroutine(_connect(reactor, TargetConnection(vault, grant, target, settings, liveness), target))
 
 
 async def _connect(
