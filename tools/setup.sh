@@ -85,10 +85,11 @@ if [ "$want" = test ]; then
     touch "$place/.ready-$release"
   done
 fi
-oidc=tests/integration/oidc
-if [ "$want" = test ] && ! cmp -s $oidc/package-lock.json $oidc/node_modules/.installed; then
-  say "installing the OpenID Connect provider that the tests talk to"
-  (cd $oidc && npm ci --silent --no-fund --no-audit </dev/null)
-  cp $oidc/package-lock.json $oidc/node_modules/.installed
-fi
+for peer in tests/integration/oidc tests/integration/node; do
+  if [ "$want" = test ] && ! cmp -s $peer/package-lock.json $peer/node_modules/.installed; then
+    say "installing what the tests talk to from npm: $(basename $peer)"
+    (cd $peer && npm ci --silent --no-fund --no-audit </dev/null)
+    cp $peer/package-lock.json $peer/node_modules/.installed
+  fi
+done
 say "set up"
