@@ -305,6 +305,26 @@ class IVerifier(Interface):
         """
 
 
+class INotices(Interface):
+    """What approvers and officers are told. Broker only. A notice that is posted is delivered at least once to each
+    channel, or given up after its time with a leaf of the ledger; the same notice posted again is not told again."""
+
+    def post(tx, notice, channels=()):
+        """Post within the transaction of what it tells, so that neither is without the other; then call L{wake}.
+
+        @param tx: of the broker's L{IStore}
+        @type notice: L{hoopd.notices.notice.Notice}, made by L{hoopd.notices.notice.notice}
+        @param channels: names of channels; the default ones (notifications.default) if empty
+        @return: None
+        """
+
+    def tell(notice, channels=()):
+        """Post in a transaction of its own. @return: Deferred of None: it is on disk, and on its way."""
+
+    def wake():
+        """Something was posted and is committed: deliver. @return: None"""
+
+
 class IAdministration(Interface):
     """What hoopctl asks for. Broker only; control relays it."""
 

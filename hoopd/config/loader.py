@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 import attrs
 
+from hoopd.config import channels
 from hoopd.config.schema import Config, TargetTable
 from hoopd.config.structure import ConfigErrors, Reading
 from hoopd.errors import ConfigError
@@ -133,6 +134,8 @@ def _target(name: str, file: str, table: Any, errors: list[ConfigError]) -> Targ
             reading.wrong(f"{key}.weak_authentication", f"{method!r} is not known: md5 or cleartext")
     if not read.credential:
         reading.wrong(f"{key}.credential", "names no vault secret", "hoopctl vault put NAME, and NAME here")
+    if read.credential.startswith(channels.SECRETS):
+        reading.wrong(f"{key}.credential", f"names a secret of channels: no target's begins with {channels.SECRETS}")
     if len(errors) > before:
         return None
     return Target(
@@ -213,6 +216,7 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
             reading.wrong(f"{key}.authorities", f"{issuer.authorities} is not there")
         if check_files and issuer.revoked and not Path(issuer.revoked).is_file():
             reading.wrong(f"{key}.revoked", f"{issuer.revoked} is not there")
+    channels.check(config.notify, config.notifications, reading.wrong, check_files)
     scheme = config.vault.master_key.partition(":")[0]
     if scheme not in ("credential", "file", "passphrase"):
         reading.wrong("vault.master_key", "must be credential:NAME, file:PATH or passphrase:PATH")

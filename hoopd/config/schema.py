@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from attrs import NOTHING, field, frozen
 
+from hoopd.config.channels import Channel, Notifications
 from hoopd.values import Target
 
 
@@ -195,6 +196,8 @@ class Config:
     audit: AuditConfig = key("the record", factory=AuditConfig)
     approvals: ApprovalsConfig = key("holds", factory=ApprovalsConfig)
     limits: Limits = key("bounds on what one client may cost", factory=Limits)
+    notifications: Notifications = key("what is told to whom, for all channels", factory=Notifications)
+    notify: Mapping[str, Channel] = key("channels that rules name with notify", factory=dict)
     targets: Mapping[str, Target] = key("targets by name, from targets.d/*.toml", factory=dict)
 
 

@@ -42,7 +42,7 @@ def check(directory: Path) -> None:
     try:
         config = load(str(directory))
         sources = read_directory(str(directory))
-        snapshot = PolicySnapshot.load(sources, config.targets, bytes(32))
+        snapshot = PolicySnapshot.load(sources, config.targets, bytes(32), channels=config.notify)
     except ConfigErrors as errors:
         raise wrong(directory, errors) from None
     rules = sum(len(file.rules) for file in snapshot.files)

@@ -64,7 +64,7 @@ def test(directory: Path, json_: bool) -> None:
     try:
         config = load(str(directory), check_files=False)
         snapshot = PolicySnapshot.load(
-            read_directory(str(directory), check_files=False), config.targets, bytes(32), test=False
+            read_directory(str(directory), check_files=False), config.targets, bytes(32), test=False, channels=config.notify
         )
     except ConfigErrors as errors:
         raise wrong(directory, errors) from None

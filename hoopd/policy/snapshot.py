@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -18,6 +18,7 @@ import attrs
 from attrs import frozen
 from zope.interface import implementer
 
+from hoopd.config.channels import unknown_channels
 from hoopd.config.schema import Config
 from hoopd.config.structure import ConfigErrors
 from hoopd.errors import ConfigError
@@ -82,11 +83,17 @@ class PolicySnapshot:
 
     @classmethod
     def load(
-        cls, sources: Mapping[str, str], targets: Mapping[str, Target], mask_key: bytes, test: bool = True
+        cls,
+        sources: Mapping[str, str],
+        targets: Mapping[str, Target],
+        mask_key: bytes,
+        test: bool = True,
+        channels: Collection[str] | None = None,
     ) -> PolicySnapshot:
         """
         @param sources: file name to text.
         @param test: also run the tests inside the files; one that fails is an error
+        @param channels: names that C{notify} may say; None where they were checked before
         @raise ConfigErrors: everything wrong in every file
         """
         errors: list[ConfigError] = []
@@ -98,6 +105,9 @@ class PolicySnapshot:
                 for pattern in found.targets:
                     if not any(fnmatchcase(each, pattern) for each in targets) and pattern.isidentifier():
                         errors.append(ConfigError(f"there is no target {pattern!r}", name, "targets"))
+                for rule in (*found.rules, *found.break_glass) if channels is not None else ():
+                    where = f"{rule.id.removeprefix(found.name + '.')}.notify"
+                    errors += unknown_channels(getattr(rule.table, "notify", ()), channels or (), name, where)
         made = cls(sources, files, targets, mask_key)
         made._check_unparsed(errors)
         if not errors and test:
@@ -434,7 +444,7 @@ def _context(identity: Identity, target: Target, operation: Operation | None, no
 
 def check(sources: Mapping[str, str], config: Config) -> None:
     """Load as a broker would, tests and all. @raise ConfigErrors"""
-    PolicySnapshot.load(sources, config.targets, bytes(32))
+    PolicySnapshot.load(sources, config.targets, bytes(32), channels=config.notify)
 
 
 __all__ = ["Explanation", "Finding", "PolicySnapshot", "Verdict", "check"]

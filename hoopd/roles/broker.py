@@ -33,6 +33,8 @@ from hoopd.identity.provider import Identities
 from hoopd.identity.tables import MIGRATIONS as IDENTITY_TABLES
 from hoopd.identity.values import Revocation
 from hoopd.ipc.interfaces import IBrokerRole
+from hoopd.notices.service import Notices
+from hoopd.notices.tables import MIGRATIONS as NOTICES_TABLES
 from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.roles.context import ChildContext
 from hoopd.store.settings import installation_id
@@ -41,7 +43,7 @@ from hoopd.vault.master import master_source
 from hoopd.vault.tables import MIGRATIONS as VAULT_TABLES
 from hoopd.vault.vault import Vault
 
-TABLES = (*VAULT_TABLES, *IDENTITY_TABLES, *APPROVALS_TABLES, *AUDIT_TABLES, *FLOW_TABLES)
+TABLES = (*VAULT_TABLES, *IDENTITY_TABLES, *APPROVALS_TABLES, *AUDIT_TABLES, *FLOW_TABLES, *NOTICES_TABLES)
 
 #: no vowels, nothing that looks like another: ids are read aloud
 _LETTERS = "23456789BCDFGHJKLMNPQRSTVWXZ"
@@ -124,6 +126,7 @@ class Broker:
         self.bootstrap = Bootstrap(
             self.store, state / "bootstrap-token", reactor, pepper, self.config.identity.token_lifetime
         )
+        self.notices = Notices(self.store, self.config.notify, self.config.notifications, installation, reactor)
         self.approvals = Approvals(
             self.store,
             await self.vault.internal("approval-digest"),

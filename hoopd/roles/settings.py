@@ -37,7 +37,7 @@ def problems(settings: Settings) -> list[str]:
 
     try:
         # the mask key changes what masks show, and nothing that can be wrong here
-        PolicySnapshot.load(settings.policies, settings.config.targets, bytes(32))
+        PolicySnapshot.load(settings.policies, settings.config.targets, bytes(32), channels=settings.config.notify)
     except HoopdError as problem:
         return str(problem).splitlines()
     return []

@@ -163,7 +163,10 @@ def test_explanation_reads_well() -> None:
         ('mask.m = { columns = ["t.c"], show = "lst4" }', "did you mean 'last4'?"),
         ("break_glass.b = { }", "break_glass.b.who: is missing"),
         ("break_glass.b = { who = [] }", "nobody could use it"),
-        ('break_glass.b = { who = ["group:oncall"], skip = "everything" }', "must be one of 'holds', 'denies', 'masks'"),
+        (
+            'break_glass.b = { who = ["group:oncall"], skip = "everything" }',
+            "must be one of 'holds', 'denies', 'masks'",
+        ),
         ('break_glass.b = { who = ["group:oncall"], skip = [] }', "it would skip nothing"),
         ('break_glass.b = { who = ["group:oncall"], for = "2d" }', "at most 12 hours"),
         ('break_glass.b = { who = ["group:oncall"], review = 0 }', "review: must be longer than nothing"),
@@ -247,3 +250,19 @@ def test_nothing_is_forwarded_unread_where_a_rule_binds(rule: str) -> None:
         PolicySnapshot.load(sources, {"orders": ORDERS}, KEY)
     elsewhere = {"a.toml": EVERYTHING, "b.toml": 'labels = { env = "test" }\n' + rule}
     assert PolicySnapshot.load(elsewhere, {"orders": ORDERS}, KEY)
+
+
+def test_an_unknown_channel_is_a_load_error_with_a_suggestion() -> None:
+    text = """
+targets = ["orders"]
+hold.write = { do = ["write"], by = ["group:leads"], notify = "ordres" }
+break_glass.sre = { who = ["group:oncall"], notify = ["security", "pagr"] }
+"""
+    targets = {"orders": ORDERS}
+    with pytest.raises(ConfigErrors) as caught:
+        PolicySnapshot.load({"p.toml": text}, targets, KEY, channels=("orders", "security", "pager"))
+    assert str(caught.value).splitlines() == [
+        "p.toml: hold.write.notify: there is no channel 'ordres' (did you mean orders?)",
+        "p.toml: break_glass.sre.notify: there is no channel 'pagr' (did you mean pager?)",
+    ]
+    assert PolicySnapshot.load({"p.toml": text}, targets, KEY, channels=("ordres", "security", "pagr"))
