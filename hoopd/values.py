@@ -193,16 +193,18 @@ class HoldTerms:
 class Limits:
     """Obligations on one statement: what comes back, and how long it may take; each with the rule that says so.
 
-    Rows and bytes are those that the client is sent.
+    C{max_rows} and C{max_bytes} are of what the client is sent, C{max_time} is seconds, C{max_changes} the rows that a
+    writing statement may touch: with more it is rolled back.
     """
 
     max_rows: int | None = None
     max_bytes: int | None = None
-    #: seconds
     max_time: float | None = None
+    max_changes: int | None = None
     rows_rule: str = ""
     bytes_rule: str = ""
     time_rule: str = ""
+    changes_rule: str = ""
 
 
 @frozen
@@ -218,6 +220,8 @@ class Decision:
     policy: str = ""
     #: the target observes: what the verdict would have been; C{verdict} is then "allow"
     observed: Verdict | None = None
+    #: the verdict if C{op.rows}, which nobody has told, were as the requester would wish; None: it changes nothing
+    best: Verdict | None = None
     #: False where a condition read the clock, a parameter or a counter: decide again each time
     cacheable: bool = True
     #: ids of the rules that break glass lets this pass, and the L{Opening} that does; C{verdict} is then "hold": the

@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
-from hoopd.values import Decision, HoldTerms, Limits, Verdict
+from hoopd.policy.obligations import tightest
+from hoopd.values import Decision, HoldTerms, Verdict
 
 V = TypeVar("V")
 
@@ -64,7 +65,6 @@ def merged(decisions: Iterable[Decision]) -> Decision:
     for one in each:
         for terms in one.holds:
             holds.setdefault(terms.rule, terms)
-    rows = [one.limits.max_rows for one in each if one.limits.max_rows is not None]
     observed: list[Verdict] = [one.observed for one in each if one.observed is not None]
     return Decision(
         verdict=verdict,
@@ -72,10 +72,17 @@ def merged(decisions: Iterable[Decision]) -> Decision:
         why=speaking.why,
         hint=speaking.hint,
         holds=tuple(holds.values()) if verdict == "hold" else (),
-        limits=Limits(max_rows=min(rows) if rows else None),
+        limits=tightest(one.limits for one in each),
         policy=speaking.policy,
         observed=max(observed, key=_WEIGHT.__getitem__) if observed else None,
         cacheable=all(one.cacheable for one in each),
+        best=_best(each),
         skipped=tuple(dict.fromkeys(rule for one in each for rule in one.skipped)) if verdict == "hold" else (),
         break_glass=next((one.break_glass for one in each if one.break_glass), "") if verdict == "hold" else "",
     )
+
+
+def _best(decisions: list[Decision]) -> Verdict | None:
+    if all(one.best is None for one in decisions):
+        return None
+    return max((one.best or one.verdict for one in decisions), key=_WEIGHT.__getitem__)

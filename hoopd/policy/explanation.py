@@ -19,8 +19,25 @@ def render(explanation: Explanation, identity: Identity, target: Target, text: s
     for terms in decision.holds:
         people = " or ".join(terms.by)
         lines.append(f"  {terms.rule}: {terms.quorum} of {people} must approve within {terms.wait:g} s")
-    if decision.limits.max_rows is not None:
-        lines.append(f"  at most {decision.limits.max_rows} rows")
+        if terms.max_rows is not None:
+            lines.append(f"  {terms.rule}: rolled back if it touches more than {terms.max_rows} rows")
+        elif terms.max_rows_factor is not None:
+            lines.append(
+                f"  {terms.rule}: rolled back if it touches more than {terms.max_rows_factor:g} × the estimate"
+            )
+    limits = decision.limits
+    if limits.max_rows is not None:
+        lines.append(f"  at most {limits.max_rows} rows")
+    if limits.max_bytes is not None:
+        lines.append(f"  at most {limits.max_bytes} bytes")
+    if limits.max_time is not None:
+        lines.append(f"  at most {limits.max_time:g} s")
+    if limits.max_changes is not None:
+        lines.append(f"  rolled back if it changes more than {limits.max_changes} rows")
+    if decision.best is not None:
+        lines.append(
+            f"  {_VERDICTS[decision.best]} if the target's estimate of its rows (op.rows) is as the rules want"
+        )
     if decision.hint:
         lines.append(f"  {decision.hint}")
     lines += ["", "  rules:"]

@@ -15,6 +15,7 @@ from attrs import field, frozen
 from hoopd.config.schema import key
 from hoopd.config.structure import Reading
 from hoopd.errors import ConfigError
+from hoopd.policy import reasons
 from hoopd.policy.words import WORDS
 from hoopd.values import Identity, Show, Target
 
@@ -40,8 +41,12 @@ class AllowTable:
     do: tuple[str, ...] = key("what it opens")
     objects: tuple[str, ...] = key("only operations that touch nothing else than these relations", ())
     when: str = key("CEL condition", "")
-    reason: str = key("required, or a regular expression that the reason must match", "")
+    reason: str = key("required, or a regular expression (RE2) that the reason must match", "")
+    reason_hint: str = key("what a good reason is, for people, as: a ticket number such as OPS-123", "")
     max_rows: int | None = key("ends a result after so many rows", None)
+    max_bytes: int | None = key("ends a result after so many bytes", None, "size")
+    max_time: float | None = key("ends a statement that takes longer", None, "duration")
+    max_changes: int | None = key("rolls a write back that touches more rows", None)
     exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whom it leaves out"})
 
 
@@ -62,6 +67,10 @@ class HoldTable:
     in_transaction: bool = key("hold inside an open transaction too: its locks stay held meanwhile", False)
     notify: tuple[str, ...] = key("channels", ())
     why: str = key("said to the person who waits", "")
+    reason: str = key("required, or a regular expression (RE2) that the requester's reason must match", "")
+    reason_hint: str = key("what a good reason is, for people, as: a ticket number such as OPS-123", "")
+    max_rows: int | None = key("row ceiling: an approved operation that touches more is rolled back", None)
+    max_rows_factor: float | None = key("row ceiling as a multiple of the target's own estimate", None)
 
 
 @frozen(kw_only=True)
@@ -125,6 +134,11 @@ class Condition:
     @property
     def reads_clock(self) -> bool:
         return re.search(r"\bnow\b", self.source) is not None
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether it may depend on C{op.rows}, under whatever name of C{op}."""
+        return re.search(r"\brows\b", self.source) is not None
 
     def holds(self, context: Mapping[str, Any]) -> bool | None:
         """True or False; None where it cannot be told: a variable is not known, or it fails."""
@@ -272,17 +286,19 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
         for column in made.columns:
             if len(column.split(".")) not in (2, 3):
                 reading.wrong(f"{where}.columns", f"{column!r} is no column", "write table.column or *.column")
-    if verb == "allow" and made.reason not in ("", "required"):
-        try:
-            re.compile(made.reason)
-        except re.error as problem:
-            reading.wrong(f"{where}.reason", f"is neither required nor a regular expression: {problem}")
+    problem = reasons.problem(getattr(made, "reason", ""))
+    if problem:
+        reading.wrong(f"{where}.reason", problem)
+    for limit in ("max_rows", "max_bytes", "max_time", "max_changes", "max_rows_factor"):
+        value = getattr(made, limit, None)
+        if value is not None and (value < 0 or (value == 0 and limit in ("max_time", "max_rows_factor"))):
+            reading.wrong(f"{where}.{limit}", "must be more than nothing")
     condition = None
     if getattr(made, "when", ""):
         try:
             condition = Condition(made.when, cel.compile(made.when))
-        except ValueError as problem:
-            reading.wrong(f"{where}.when", f"is no CEL expression: {str(problem).splitlines()[0]}")
+        except ValueError as error:
+            reading.wrong(f"{where}.when", f"is no CEL expression: {str(error).splitlines()[0]}")
     return Rule(f"{stem}.{verb}.{name}", verb, made, condition) if len(reading.errors) == before else None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -24,15 +23,13 @@ from hoopd.config.structure import ConfigErrors
 from hoopd.errors import ConfigError
 from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
+from hoopd.policy import obligations, reasons
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
 from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, overlaps, uncovered
-from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Verdict
+from hoopd.values import Decision, HoldTerms, Identity, Mask, Opening, Operation, Target, Verdict
 
 #: class of an operation that could not be read
 OPAQUE = frozenset({"opaque"})
-
-HOW_TO_REASON = "give one with PGOPTIONS='-c hoopd.reason=…' or SET hoopd.reason = '…'"
-
 
 #: verbs and the words of break_glass.NAME.skip for them
 _SKIPPED = (("deny", "denies"), ("hold", "holds"))
@@ -265,6 +262,7 @@ class PolicySnapshot:
             operation = attrs.evolve(operation, classes=EVERYTHING)
         context = _context(identity, target, operation, now)
         matched: dict[str, list[Rule]] = {"allow": [], "hold": [], "deny": []}
+        turning: list[Rule] = []
         cacheable = True
         for file in files:
             for rule in file.rules:
@@ -275,18 +273,40 @@ class PolicySnapshot:
                     cacheable = False
                 if not because:
                     matched[rule.verb].append(rule)
+                if _turns_on_rows(rule, identity, operation, context):
+                    turning.append(rule)
                 if findings is not None:
                     findings.append(Finding(rule.id, rule.verb, not because, because or _says(rule, context)))
+        contact = self._contact(files)
+        decision = self._outcome(identity, target, operation, matched, contact, now, opening)
+        if turning:
+            wished = {verb: [rule for rule in rules if rule not in turning] for verb, rules in matched.items()}
+            wished["allow"] += [rule for rule in turning if rule.verb == "allow"]
+            best = self._outcome(identity, target, operation, wished, contact, now, opening)
+            decision = attrs.evolve(decision, best=None if best == decision else best.verdict)
+        decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version)
+        if decision.verdict != "allow" and self._observed(target):
+            return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=())
+        return decision
+
+    def _outcome(
+        self,
+        identity: Identity,
+        target: Target,
+        operation: Operation,
+        matched: Mapping[str, list[Rule]],
+        contact: str,
+        now: float,
+        opening: Opening | None,
+    ) -> Decision:
+        """What the rules that match come to, and what break glass makes of it."""
         skips = self.skips(opening, identity, target, now)
         skipped = [rule for verb, word in _SKIPPED for rule in matched[verb] if word in skips]
         if skipped:
             matched = {verb: [rule for rule in rules if rule not in skipped] for verb, rules in matched.items()}
-        decision = self._weigh(identity, target, operation, matched, self._contact(files))
+        decision = self._weigh(identity, target, operation, matched, contact)
         if skipped and opening is not None and decision.verdict != "deny":
             decision = _let_pass(decision, opening, skipped)
-        decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version)
-        if decision.verdict != "allow" and self._observed(target):
-            return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=())
         return decision
 
     def _weigh(
@@ -312,12 +332,11 @@ class PolicySnapshot:
         narrowed = _out_of_scope(identity, target, operation)
         if narrowed:
             return Decision("deny", (), narrowed, "use a token with wider scopes")
-        for rule in allows:
-            if rule.table.reason and not _reason_fits(rule.table.reason, operation.reason):
-                wanted = "a reason" if rule.table.reason == "required" else f"a reason like {rule.table.reason}"
-                return Decision("deny", (rule.id,), f"{wanted} is required", HOW_TO_REASON)
-        rows = [rule.table.max_rows for rule in allows if rule.table.max_rows is not None]
-        limits = Limits(min(rows) if rows else None)
+        for rule in (*allows, *holds):
+            table = rule.table
+            if table.reason and not reasons.fits(table.reason, operation.reason):
+                return Decision("deny", (rule.id,), *reasons.missing(table.reason, table.reason_hint))
+        limits = obligations.of_rules(allows)
         if holds:
             terms = tuple(_terms(rule) for rule in holds)
             why = next((each.why for each in terms if each.why), "it needs approval")
@@ -332,6 +351,20 @@ class PolicySnapshot:
 
 def _misses(rule: Rule, identity: Identity, operation: Operation, context: Mapping[str, Any]) -> str:
     """Why the rule does not apply, or C{""}."""
+    because = _elsewhere(rule, identity, operation)
+    if because:
+        return because
+    if rule.condition is not None:
+        answer = rule.condition.holds(context)
+        if answer is False:
+            return f"its condition is false: {rule.condition.source}"
+        if answer is None and rule.verb == "allow":
+            return f"its condition cannot be told: {rule.condition.source}"
+    return ""
+
+
+def _elsewhere(rule: Rule, identity: Identity, operation: Operation) -> str:
+    """Why the rule is not about this, whatever its condition says, or C{""}."""
     if not rule.concerns(identity):
         return f"it does not speak of {identity.name}"
     if not _does(rule, operation):
@@ -343,12 +376,6 @@ def _misses(rule: Rule, identity: Identity, operation: Operation, context: Mappi
             return "it is only for other relations"
         if rule.verb != "allow" and not any(met) and own:
             return "it is only for other relations"
-    if rule.condition is not None:
-        answer = rule.condition.holds(context)
-        if answer is False:
-            return f"its condition is false: {rule.condition.source}"
-        if answer is None and rule.verb == "allow":
-            return f"its condition cannot be told: {rule.condition.source}"
     return ""
 
 
@@ -357,6 +384,16 @@ def _does(rule: Rule, operation: Operation) -> bool:
         return overlaps(rule.table.do, operation.classes)
     broad = {BROAD.get(word, word) for word in operation.classes}
     return any(word in operation.classes or word in broad for word in rule.table.do)
+
+
+def _turns_on_rows(rule: Rule, identity: Identity, operation: Operation, context: Mapping[str, Any]) -> bool:
+    """Whether nothing but the number of rows, which nobody has told, decides about this rule."""
+    condition = rule.condition
+    if condition is None or not condition.reads_rows or operation.facts.get("rows") is not None:
+        return False
+    # has(op.rows) answers where there is nothing
+    told = condition.holds(context) is not None and "has(" not in condition.source
+    return not told and not _elsewhere(rule, identity, operation)
 
 
 def _says(rule: Rule, context: Mapping[str, Any]) -> str:
@@ -369,7 +406,17 @@ def _says(rule: Rule, context: Mapping[str, Any]) -> str:
 
 def _terms(rule: Rule) -> HoldTerms:
     table = rule.table
-    return HoldTerms(rule.id, table.by, table.quorum, table.wait, table.in_transaction, table.notify, table.why)
+    return HoldTerms(
+        rule.id,
+        table.by,
+        table.quorum,
+        table.wait,
+        table.in_transaction,
+        table.notify,
+        table.why,
+        table.max_rows,
+        table.max_rows_factor,
+    )
 
 
 def _let_pass(decision: Decision, opening: Opening, skipped: Sequence[Rule]) -> Decision:
@@ -392,12 +439,6 @@ def _ids(rules: Sequence[Rule]) -> tuple[str, ...]:
 
 def _listing(words: Sequence[str]) -> str:
     return ", ".join(words)
-
-
-def _reason_fits(wanted: str, reason: str | None) -> bool:
-    if not reason or not reason.strip():
-        return False
-    return wanted == "required" or re.search(wanted, reason) is not None
 
 
 def _in_scope(identity: Identity, target: Target) -> bool:

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from hoopd.sql import functions
 from hoopd.sql import settings as session_settings
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue, Relation
+from hoopd.sql.conditions import narrows
 from hoopd.sql.grammar import Node, ParseTree, Unparsed, names, only, parse, walk
 
 #: system catalogs and views whose rows hold secrets, other people's statements or samples of columns' values
@@ -32,6 +33,9 @@ SAMPLES = frozenset(
 )
 
 _WRITES = {"InsertStmt": "insert", "UpdateStmt": "update", "DeleteStmt": "delete", "MergeStmt": "merge"}
+
+#: where each says which rows it means
+_CONDITIONS = {"UpdateStmt": "whereClause", "DeleteStmt": "whereClause", "MergeStmt": "joinCondition"}
 
 #: statement to its classes; what has an entry in L{_SPECIAL} gets more looks
 _CLASSES: dict[str, frozenset[str]] = {
@@ -268,7 +272,7 @@ class _Findings:
                 fields |= set(names(body.get("indirection")))
             elif tag == "A_Expr":
                 self._operator(names(body.get("name")))
-            elif tag in ("UpdateStmt", "DeleteStmt") and not body.get("whereClause"):
+            elif tag in _CONDITIONS and not narrows(body.get(_CONDITIONS[tag])):
                 self.where = False
             elif tag == "IntoClause" or (tag == "" and "rel" in body and "onCommit" in body):
                 self.classes |= {"ddl", "create"}
