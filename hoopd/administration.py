@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from attrs import define
@@ -14,6 +14,7 @@ from zope.interface import implementer
 import hoopd
 from hoopd.administration_verbs import VERBS, check_arguments
 from hoopd.errors import Denied
+from hoopd.identity.duties import explained
 from hoopd.interfaces import IAdministration
 from hoopd.ipc import wire
 from hoopd.policy import explanation
@@ -27,6 +28,11 @@ from hoopd.values import Identity, Peer, Proof
 PAGE = 1 << 20
 #: seconds that signing in by password lasts, unless asked otherwise: a working day
 LOGIN = 12 * 3600.0
+
+#: seconds in which the same list of approvals is on record once: programs ask for it again and again
+POLLED = 60.0
+#: seconds that reading one recording may take, page after page, and be one look
+READ = 3600.0
 
 Arguments = Mapping[str, Any]
 
@@ -48,6 +54,7 @@ class Administration:
     admissions: Any
     index: Any
     ledger: Any
+    views: Any
     policy: Callable[[], Any]
     recordings: str
     clock: Any
@@ -72,21 +79,30 @@ class Administration:
         subject = str(arguments.get("name") or arguments.get("id") or "")
         if needed and not caller.duties & set(needed):
             self.event("administration.refused", {"by": caller.name, "verb": verb, "why": "duty"})
-            raise Denied(
-                f"{verb} needs the duty {' or '.join(needed)}; {caller.name} has {', '.join(sorted(caller.duties))}",
-                hint="ask an administrator",
-            )
+            raise _lacking(verb, needed, caller)
         try:
             result = await _ACTS[verb](self, caller, arguments)
         except Denied as denied:
             self.event("administration.refused", {"by": caller.name, "verb": verb, "why": denied.why})
             raise
+        if VERBS[verb].views:
+            await self._viewed(caller, verb, subject, arguments, result)
         if VERBS[verb].acts:
             await self.ledger.append(
                 "administration", {"verb": verb, "by": caller.name, "subject": subject, "detail": _detail(arguments)}
             )
         self.event("administration.called", {"by": caller.name, "verb": verb, "subject": subject, "outcome": "done"})
         return result
+
+    async def _viewed(self, caller: Identity, verb: str, subject: str, arguments: Arguments, result: Any) -> None:
+        """Have it in the ledger that C{caller} is shown C{result}, before it is."""
+        quiet = 0.0
+        if verb == "approvals.list":
+            quiet = POLLED
+        elif verb == "sessions.recording" and arguments.get("offset"):
+            quiet = READ  # the further pages of what was recorded with the first
+        detail = {**_detail(arguments), **({"found": len(result)} if isinstance(result, list) else {})}
+        await self.views.record(caller.name, verb, subject, detail, quiet)
 
     async def _bootstrap(self, token: Secret, arguments: Arguments) -> Any:
         entry, secret = await self.bootstrap.consume(token, arguments["name"])
@@ -243,14 +259,10 @@ class Administration:
         page = _page(os.path.join(self.recordings, found.recording), offset)
         if page is None:
             raise ValueError(f"the recording of {found.id} is not on this gateway")
-        if offset == 0 and found.identity != caller.name:
-            # what an auditor looks at is on record as well
-            detail = {"session": found.id}
-            await self.ledger.append(
-                "administration",
-                {"verb": "sessions.recording", "by": caller.name, "subject": found.id, "detail": detail},
-            )
         return {"bytes": base64.b64encode(page).decode(), "next": offset + len(page) if len(page) == PAGE else None}
+
+    async def audit_views(self, caller: Identity, a: Arguments) -> Any:
+        return await self.views.find(a.get("by"), a.get("subject"), a.get("since"), a.get("until"))
 
     async def audit_key(self, caller: Identity, a: Arguments) -> Any:
         return {"verifier": self.ledger.verifier_key}
@@ -296,6 +308,19 @@ class Administration:
         return {"reloading": True}
 
 
+def _lacking(verb: str, needed: Collection[str], caller: Identity) -> Denied:
+    held = set(needed) & caller.withheld
+    if held:
+        return Denied(
+            f"{verb} needs the duty {' or '.join(needed)}; {explained(caller.name, caller.withheld)}",
+            hint="ask an administrator to take one of them away, or to move you out of one of the groups that give them",
+        )
+    return Denied(
+        f"{verb} needs the duty {' or '.join(needed)}; {caller.name} has {', '.join(sorted(caller.duties))}",
+        hint="ask an administrator",
+    )
+
+
 def _page(path: str, offset: int) -> bytes | None:
     try:
         with open(path, "rb") as file:
@@ -338,6 +363,7 @@ _ACTS: dict[str, _Act] = {
     "sessions.show": Administration.sessions_show,
     "sessions.recording": Administration.sessions_recording,
     "audit.key": Administration.audit_key,
+    "audit.views": Administration.audit_views,
     "policy.show": Administration.policy_show,
     "policy.explain": Administration.policy_explain,
     "reload": Administration.reload_now,

@@ -14,6 +14,7 @@ class Verb:
     @ivar duties: any of them is enough; empty is every proven identity.
     @ivar arguments: name to type, C{?} where it may be absent: C{str}, C{float}, C{int}, C{list} (of str).
     @ivar acts: it changes something: recorded in the ledger.
+    @ivar views: it shows something of the record: in the ledger before it is answered.
     @ivar proves: its arguments are the proof of identity: it takes no token.
     """
 
@@ -22,10 +23,12 @@ class Verb:
     meaning: str
     acts: bool = False
     proves: bool = False
+    views: bool = False
 
 
 _ADMIN = ("administrator",)
 _LOOK = ("administrator", "auditor")
+_VAULT = ("vault",)
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
@@ -50,24 +53,33 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         ),
         "tokens.list": Verb((), {"name": "str?"}, "one's own tokens; an administrator sees all"),
         "tokens.revoke": Verb((), {"id": "str"}, "end a token now", True),
-        "vault.put": Verb(_ADMIN, {"name": "str", "value": "str"}, "store a target's secret", True),
-        "vault.list": Verb(_LOOK, {}, "names of secrets"),
-        "vault.remove": Verb(_ADMIN, {"name": "str"}, "remove a secret", True),
-        "vault.rotate-key": Verb(_ADMIN, {}, "a new master key; data keys are wrapped anew", True),
-        "vault.check": Verb(_ADMIN, {}, "open every secret once"),
+        "vault.put": Verb(_VAULT, {"name": "str", "value": "str"}, "store a target's secret", True),
+        "vault.list": Verb((*_VAULT, *_LOOK), {}, "names of secrets"),
+        "vault.remove": Verb(_VAULT, {"name": "str"}, "remove a secret", True),
+        "vault.rotate-key": Verb(_VAULT, {}, "a new master key; data keys are wrapped anew", True),
+        "vault.check": Verb(_VAULT, {}, "open every secret once"),
         "approvals.list": Verb(
-            (), {"state": "str?", "target": "str?"}, "approvers and auditors see all, others their own"
+            (), {"state": "str?", "target": "str?"}, "approvers and auditors see all, others their own", views=True
         ),
-        "approvals.show": Verb((), {"id": "str"}, "one approval"),
+        "approvals.show": Verb((), {"id": "str"}, "one approval", views=True),
         "approvals.approve": Verb(("approver",), {"id": "str", "reason": "str"}, "say yes", True),
         "approvals.deny": Verb(("approver",), {"id": "str", "reason": "str"}, "say no", True),
         "sessions.list": Verb(
             (),
             {"identity": "str?", "target": "str?", "since": "float?", "until": "float?"},
             "auditors see all, others their own",
+            views=True,
         ),
-        "sessions.show": Verb((), {"id": "str"}, "one session"),
-        "sessions.recording": Verb((), {"id": "str", "offset": "int?"}, "bytes of its recording, a page at a time"),
+        "sessions.show": Verb((), {"id": "str"}, "one session", views=True),
+        "sessions.recording": Verb(
+            (), {"id": "str", "offset": "int?"}, "bytes of its recording, a page at a time", views=True
+        ),
+        "audit.views": Verb(
+            _LOOK,
+            {"by": "str?", "subject": "str?", "since": "float?", "until": "float?"},
+            "who looked at the record",
+            views=True,
+        ),
         "audit.key": Verb((), {}, "the ledger's verifier key"),
         "policy.show": Verb(_LOOK, {}, "version and files of the policy in force"),
         "policy.explain": Verb(

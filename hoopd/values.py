@@ -14,12 +14,12 @@ from attrs import Factory, field, frozen
 from hoopd.secret import Secret
 
 Kind = Literal["human", "agent"]
-Duty = Literal["administrator", "approver", "auditor", "user"]
+Duty = Literal["administrator", "approver", "auditor", "user", "vault"]
 Verdict = Literal["allow", "deny", "hold"]
 Show = Literal["full", "last4", "partial", "hash", "null"]
 Mode = Literal["enforce", "observe"]
 
-DUTIES: tuple[Duty, ...] = ("administrator", "approver", "auditor", "user")
+DUTIES: tuple[Duty, ...] = ("administrator", "approver", "auditor", "user", "vault")
 
 
 def _mapping() -> Any:
@@ -37,6 +37,8 @@ class Identity:
     #: C{"target:orders-*"} and C{"do:read"}
     scopes: tuple[str, ...] | None = None
     duties: frozenset[str] = frozenset({"user"})
+    #: duties it holds that do not count, because the configuration says that they exclude each other
+    withheld: frozenset[str] = frozenset()
     #: on whose behalf (RFC 8693 section 4.1 C{act}, turned round): an identity name or None
     act: str | None = None
     #: how it was proven: C{"oidc:<issuer>"}, C{"password"}, C{"token:<token id>"}

@@ -262,7 +262,7 @@ class Demo:
     def people(self) -> None:
         say("People", "The first administrator uses a one-time token that only the installing user can print.")
         run("hoopctl bootstrap-token --state .demo/state | hoopctl bootstrap --name user:admin")
-        run("hoopctl identities duties user:admin administrator auditor")
+        run("hoopctl identities duties user:admin administrator auditor vault")
         keep("target.password", self.server.app_password)
         run("hoopctl vault put orders < .demo/target.password")
         keep("priya.password", "priya's long password")

@@ -209,6 +209,8 @@ LEAVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         # acts of administrators and auditors through hoopctl or the console
         "administration": ("verb", "by", "subject", "detail"),
+        # somebody was shown something of the record
+        "viewed": ("by", "verb", "subject", "detail"),
         "identity": ("act", "by", "subject", "detail"),
         "vault": ("act", "by", "secret", "version", "master_key"),
         "policy": ("act", "by", "version"),
@@ -247,6 +249,7 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "identity.added": _event("identity by duties"),
         "identity.changed": _event("identity by duties what"),
         "identity.removed": _event("identity by"),
+        "identity.duties-clash": _event("identity duties"),
         "identity.throttled": _event("peer failures claimed"),
         "token.issued": _event("token identity by expires scopes"),
         "token.revoked": _event("token identity by why"),
@@ -306,6 +309,7 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "audit.witness-failed": _event("witness size why attempts"),
         "audit.witness-conflict": _event("witness size"),
         "audit.log-dropped": _event("lines"),
+        "audit.viewed": _event("by verb subject detail"),
         # administration
         "administration.called": _event("by verb subject outcome", "arguments"),
         "administration.refused": _event("by verb why", "arguments"),

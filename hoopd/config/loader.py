@@ -18,7 +18,8 @@ from hoopd.config import channels
 from hoopd.config.schema import Config, TargetTable
 from hoopd.config.structure import ConfigErrors, Reading
 from hoopd.errors import ConfigError
-from hoopd.values import Target, TargetTls
+from hoopd.identity import duties
+from hoopd.values import DUTIES, Target, TargetTls
 
 #: protocols that this version serves
 PROTOCOLS = ("postgres",)
@@ -217,9 +218,27 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
         if check_files and issuer.revoked and not Path(issuer.revoked).is_file():
             reading.wrong(f"{key}.revoked", f"{issuer.revoked} is not there")
     channels.check(config.notify, config.notifications, reading.wrong, check_files)
+    _check_duties(config, reading)
     scheme = config.vault.master_key.partition(":")[0]
     if scheme not in ("credential", "file", "passphrase"):
         reading.wrong("vault.master_key", "must be credential:NAME, file:PATH or passphrase:PATH")
+
+
+def _check_duties(config: Config, reading: Reading) -> None:
+    for problem in duties.mistakes(config.duties.conflicts):
+        reading.wrong("duties.conflicts", problem)
+    tables = [(f"identity.oidc.{name}", each.duties) for name, each in config.identity.oidc.items()]
+    tables += [(f"identity.certificates.{name}", each.duties) for name, each in config.identity.certificates.items()]
+    for key, given in tables:
+        for group, words in given.items():
+            where = f'{key}.duties."{group}"'
+            for word in words.split():
+                if word not in DUTIES:
+                    reading.wrong(where, f"{word!r} is no duty", f"known: {', '.join(DUTIES)}")
+            clashing = duties.clashes(words.split(), config.duties.conflicts)
+            if clashing:
+                listed = " and ".join(sorted(clashing))
+                reading.wrong(where, f"{listed} exclude each other by duties.conflicts", "give them to two groups")
 
 
 def reference() -> str:

@@ -100,7 +100,9 @@ class OidcProvider:
     act_claim: str = key("claim that names on whose behalf an agent acts; empty for none", "")
     group_prefix: str = key("put before each group, so that two providers cannot name the same one", "")
     subject_prefix: str = key("put before each subject, likewise", "")
-    duties: Mapping[str, str] = key("group to duty: administrator, approver, auditor", factory=dict)
+    duties: Mapping[str, str] = key(
+        "group to duty, or several with spaces: administrator, approver, auditor, vault", factory=dict
+    )
     leeway: float = key("clock difference forgiven", 30.0, "duration")
     authorities: str = key("PEM file of the authorities of the provider's TLS; empty is the system's", "", "path")
     allow_http: bool = key("permit a plain http issuer on loopback, for tests and demonstrations only", False)
@@ -116,7 +118,9 @@ class CertificateIssuer:
     groups: Literal["", "organizational-unit"] = key("what names groups; empty for none", "")
     subject_prefix: str = key("put before each subject, so that two issuers cannot name the same one", "")
     group_prefix: str = key("put before each group, likewise", "")
-    duties: Mapping[str, str] = key("group to duty: administrator, approver, auditor", factory=dict)
+    duties: Mapping[str, str] = key(
+        "group to duty, or several with spaces: administrator, approver, auditor, vault", factory=dict
+    )
     revoked: str = key("PEM file of revocation lists; read again when it changes, and refused when too old", "", "path")
 
 
@@ -127,6 +131,13 @@ class IdentityConfig:
     token_lifetime: float = key("default life of issued tokens", 30 * 86400.0, "duration")
     token_lifetime_max: float = key("no issued token lives longer", 366 * 86400.0, "duration")
     failures_per_minute: int = key("failed proofs a minute from one address before answers slow down", 30)
+
+
+@frozen
+class DutiesConfig:
+    conflicts: tuple[tuple[str, ...], ...] = key(
+        "duties that exclude each other; who holds two of a set has neither", ()
+    )
 
 
 @frozen
@@ -192,6 +203,7 @@ class Config:
     listen: Mapping[str, Listener] = key("one table a protocol: listen.postgres", factory=dict)
     processes: Processes = key("the family of processes", factory=Processes)
     identity: IdentityConfig = key("who people and agents are", factory=IdentityConfig)
+    duties: DutiesConfig = key("administrator, vault, approver, auditor: who may not be both", factory=DutiesConfig)
     vault: VaultConfig = key("where secrets of targets are", factory=VaultConfig)
     audit: AuditConfig = key("the record", factory=AuditConfig)
     approvals: ApprovalsConfig = key("holds", factory=ApprovalsConfig)

@@ -114,6 +114,10 @@ def whoami(gateway: Gateway, json_: bool) -> None:
             ("identity", f"{caller['name']} ({caller['kind']})"),
             ("groups", words(caller.get("groups"))),
             ("duties", words(caller.get("duties"))),
+            (
+                "do not count",
+                words(caller["withheld"]) + " (they exclude each other)" if caller.get("withheld") else "",
+            ),
             ("scopes", "not narrowed" if scopes is None else words(scopes)),
             ("on behalf of", caller.get("act") or ""),
             ("proof", caller.get("proof") or ""),

@@ -8,8 +8,17 @@ import click
 
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import UNVERIFIED, Failure
-from hoopd.ctl.printing import as_json, print_json
+from hoopd.ctl.printing import Moment, as_json, moment, print_json, table
 from hoopd.display import visible
+
+_VIEWS = (
+    ("LEAF", lambda one: str(one["index"])),
+    ("AT", lambda one: moment(one["at"])),
+    ("BY", lambda one: one["by"]),
+    ("ASKED", lambda one: one["verb"]),
+    ("SUBJECT", lambda one: one["subject"] or "-"),
+    ("DETAIL", lambda one: ", ".join(f"{name} {value}" for name, value in one["detail"].items()) or "-"),
+)
 
 
 @click.group("audit")
@@ -60,6 +69,24 @@ def verify(directory: Path, key: str | None, witness: Path | None) -> None:
             "keep it as it is, and compare it with a backup and with the witness",
             UNVERIFIED,
         )
+
+
+@command.command("views")
+@click.option("--by", help="Only of this one: user:priya.")
+@click.option("--subject", help="Only at this session or approval.")
+@click.option("--since", type=Moment(), help="Such as 7d (ago), 2026-11-21 or 2026-11-21T03:00 (UTC).")
+@click.option("--until", type=Moment(), help="Likewise.")
+@as_json
+@click.pass_obj
+def views(
+    gateway: Gateway, by: str | None, subject: str | None, since: float | None, until: float | None, json_: bool
+) -> None:
+    """Show who looked at sessions, recordings and approvals, newest first, as the ledger has it."""
+    found = gateway.call("audit.views", by=by, subject=subject, since=since, until=until)
+    if json_:
+        print_json(found)
+    else:
+        table(_VIEWS, found, "nobody looked at anything")
 
 
 @command.command("key")

@@ -10,7 +10,7 @@ import click
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.printing import as_json, moment, print_json, table, value_from_stdin_or_prompt, words
 
-_DUTIES = click.Choice(["administrator", "approver", "auditor", "user"])
+_DUTIES = click.Choice(["administrator", "approver", "auditor", "user", "vault"])
 
 _COLUMNS = (
     ("IDENTITY", lambda one: one["name"]),

@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from hoopd.identity import duties as duty_rules
 from hoopd.identity import tokens
 from hoopd.identity.directory import administrators, insert, valid_duties
 from hoopd.identity.names import split_name
@@ -32,6 +33,12 @@ PREFIX = "hoopdboot_"
 LIFETIME = 86400.0
 
 
+def first_duties(conflicts: duty_rules.Conflicts) -> tuple[str, ...]:
+    """What the first administrator may do: fill the vault too, unless the configuration keeps those two apart."""
+    both = ("administrator", "vault")
+    return ("administrator",) if duty_rules.clashes(both, conflicts) else both
+
+
 class Bootstrap:
     """
     @param store: L{hoopd.interfaces.IStore} with L{hoopd.identity.tables}.
@@ -39,6 +46,7 @@ class Bootstrap:
     @param clock: IReactorTime; its seconds are the epoch's.
     @param pepper: as for L{hoopd.identity.directory.Directory}.
     @param token_lifetime: seconds that the first administrator's token lives.
+    @param conflicts: duties that exclude each other.
     """
 
     def __init__(
@@ -49,8 +57,10 @@ class Bootstrap:
         pepper: bytes,
         token_lifetime: float = 30 * 86400.0,
         entropy: Callable[[int], bytes] = os.urandom,
+        conflicts: duty_rules.Conflicts = (),
     ) -> None:
         self._store = store
+        self._conflicts = conflicts
         self._path = Path(path)
         self._clock = clock
         self._pepper = pepper
@@ -71,7 +81,7 @@ class Bootstrap:
         lying = self._digest(self._lying())
 
         def work(tx: Transaction) -> str:
-            if administrators(tx):
+            if administrators(tx, self._conflicts):
                 tx.execute("DELETE FROM bootstrap_token")
                 return "not needed"
             rows = tx.execute("SELECT digest, expires_at FROM bootstrap_token")
@@ -140,11 +150,11 @@ class Bootstrap:
         def work(tx: Transaction) -> None:
             rows = tx.execute("SELECT digest, expires_at FROM bootstrap_token")
             kept, expires_at = rows[0] if rows else ("0" * len(given), 0.0)
-            if not hmac.compare_digest(kept, given) or expires_at <= now or administrators(tx):
+            if not hmac.compare_digest(kept, given) or expires_at <= now or administrators(tx, self._conflicts):
                 raise refusal()
             if split_name(name)[0] != "human":
                 raise ValueError("the first administrator is a person: user:NAME")
-            duties = valid_duties(("administrator",), "human")
+            duties = valid_duties(first_duties(self._conflicts), "human", self._conflicts)
             insert(tx, name, (), duties, "bootstrap", now)
             tokens.insert(tx, first, tokens.digest(self._pepper, "token", secret.reveal()))
             tx.execute("DELETE FROM bootstrap_token")

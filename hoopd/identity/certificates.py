@@ -18,8 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hoopd.config.schema import CertificateIssuer
 from hoopd.errors import AuthenticationFailed
+from hoopd.identity import duties
 from hoopd.identity.names import foreign
-from hoopd.values import DUTIES, Identity
+from hoopd.values import Identity
 
 #: a leaf and what leads to its authority; public hierarchies have three levels
 CHAIN_MAX = 6
@@ -88,14 +89,11 @@ def _identity(leaf: x509.Certificate, others: list[x509.Certificate], by: Author
         _check_revoked(issued, signer, by.lists, at)
     issuer = by.issuer
     groups = _groups(leaf, issuer)
-    duties = {"user"} | {issuer.duties[group] for group in groups if group in issuer.duties}
-    if issuer.kind == "agent":
-        duties.discard("approver")
     return Identity(
         subject=issuer.subject_prefix + _subject(leaf, issuer),
         kind=issuer.kind,
         groups=groups,
-        duties=frozenset(duties) & frozenset(DUTIES),
+        duties=duties.given(issuer.duties, groups, issuer.kind),
         proof=f"certificate:{by.name}",
         proven_at=now,
         expires_at=leaf.not_valid_after_utc.timestamp(),

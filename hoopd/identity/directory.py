@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from hoopd.config.schema import IdentityConfig
 from hoopd.errors import Denied
+from hoopd.identity import duties as duty_rules
 from hoopd.identity import scopes as scope_rules
 from hoopd.identity import tokens
 from hoopd.identity.names import foreign, split_name, valid_groups
@@ -51,14 +52,22 @@ def _from_row(row: tuple[Any, ...]) -> LocalIdentity:
     )
 
 
-def valid_duties(duties: Iterable[str], kind: str) -> tuple[str, ...]:
-    """@return: C{duties} and C{"user"}, sorted. @raise ValueError: an unknown one, or one an agent cannot have."""
+def valid_duties(duties: Iterable[str], kind: str, conflicts: duty_rules.Conflicts = ()) -> tuple[str, ...]:
+    """
+    @return: C{duties} and C{"user"}, sorted.
+    @raise ValueError: an unknown one, one an agent cannot have, or two that exclude each other.
+    """
     result = {"user", *duties}
     unknown = result - set(DUTIES)
     if unknown:
         raise ValueError(f"unknown duty {min(unknown)[:64]!r}: one of {', '.join(DUTIES)}")
     if kind == "agent" and "approver" in result:
         raise ValueError("an agent approves nothing: approver is a person's duty")
+    clashing = duty_rules.clashes(result, conflicts)
+    if clashing:
+        raise ValueError(
+            f"{' and '.join(sorted(clashing))} exclude each other here ([duties] conflicts): give them to two people"
+        )
     return tuple(sorted(result))
 
 
@@ -93,10 +102,11 @@ def _is_name(name: str) -> bool:
     return prefix in ("user", "agent") and foreign(subject) is not None
 
 
-def administrators(tx: Transaction) -> list[str]:
+def administrators(tx: Transaction, conflicts: duty_rules.Conflicts = ()) -> list[str]:
     """@return: names of the local identities that can administer now."""
     found = [_from_row(row) for row in tx.execute(_SELECT)]
-    return [one.name for one in found if "administrator" in one.duties and not one.disabled]
+    counting = [one for one in found if "administrator" not in duty_rules.clashes(one.duties, conflicts)]
+    return [one.name for one in counting if "administrator" in one.duties and not one.disabled]
 
 
 class Directory:
@@ -106,6 +116,7 @@ class Directory:
     @param pepper: 32 secret bytes of this installation (L{hoopd.vault.vault.Vault.internal}).
     @param threads: C{(callable, *arguments) -> Deferred}.
     @param entropy: C{(number of bytes) -> bytes}, cryptographic.
+    @param conflicts: duties that exclude each other.
     """
 
     def __init__(
@@ -116,8 +127,10 @@ class Directory:
         pepper: bytes,
         threads: Callable[..., Any] = deferToThread,
         entropy: Callable[[int], bytes] = os.urandom,
+        conflicts: duty_rules.Conflicts = (),
     ) -> None:
         self._store = store
+        self._conflicts = conflicts
         self._config = config
         self._clock = clock
         self._pepper = pepper
@@ -150,7 +163,8 @@ class Directory:
 
         def work(tx: Transaction) -> LocalIdentity:
             kind, _ = split_name(name)
-            return insert(tx, name, valid_groups(groups), valid_duties(duties, kind), by, self._clock.seconds())
+            valid = valid_duties(duties, kind, self._conflicts)
+            return insert(tx, name, valid_groups(groups), valid, by, self._clock.seconds())
 
         return self._transact(work)
 
@@ -163,8 +177,20 @@ class Directory:
         return self._change(name, "groups", lambda found: valid_groups(groups))
 
     def set_duties(self, name: str, duties: Iterable[str], by: str) -> Deferred[LocalIdentity]:
-        """@raise KeyError: no such identity. @raise ValueError: an unknown duty, or one an agent cannot have."""
-        return self._change(name, "duties", lambda found: valid_duties(duties, found.kind))
+        """
+        @raise KeyError: no such identity.
+        @raise ValueError: an unknown duty, one an agent cannot have, or two that exclude each other; for oneself also
+            one that excludes what one has now: nobody lays down a duty to take up its counterpart.
+        """
+        wanted = tuple(duties)
+
+        def value(found: LocalIdentity) -> tuple[str, ...]:
+            new = valid_duties(wanted, found.kind, self._conflicts)
+            if name == by and set(new) & duty_rules.clashes({*found.duties, *new}, self._conflicts) - set(found.duties):
+                raise ValueError("nobody takes up a duty that excludes one they have: another administrator gives it")
+            return new
+
+        return self._change(name, "duties", value)
 
     def _change(
         self, name: str, column: str, value: Callable[[LocalIdentity], tuple[str, ...]]
@@ -241,7 +267,18 @@ class Directory:
                 found = find(tx, name)
             except KeyError:
                 return True  # proven by a provider, whose word of now is not asked
-            return "approver" in found.duties and set(groups) <= set(found.groups)
+            counting = set(found.duties) - duty_rules.clashes(found.duties, self._conflicts)
+            return "approver" in counting and set(groups) <= set(found.groups)
+
+        return self._transact(work)
+
+    def clashing(self) -> Deferred[dict[str, list[str]]]:
+        """@return: Deferred of local identities that hold duties which exclude each other, and which those are."""
+
+        def work(tx: Transaction) -> dict[str, list[str]]:
+            found = [_from_row(row) for row in tx.execute(f"{_SELECT} ORDER BY i.name")]
+            each = {one.name: sorted(duty_rules.clashes(one.duties, self._conflicts)) for one in found}
+            return {name: duties for name, duties in each.items() if duties}
 
         return self._transact(work)
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from hoopd.config.schema import OidcProvider
 from hoopd.errors import AuthenticationFailed
+from hoopd.identity import duties as duty_rules
 from hoopd.identity import scopes as scope_rules
 from hoopd.identity.names import foreign
 from hoopd.identity.values import VerifiedToken
-from hoopd.values import DUTIES, Identity
+from hoopd.values import Identity
 
 #: more groups than this is a mistake in the provider's claim mapping
 MAX_GROUPS = 1000
@@ -92,25 +93,26 @@ def _act(claims: Mapping[str, Any], provider: OidcProvider) -> str | None:
     return f"user:{provider.subject_prefix}{subject}"
 
 
-def identity_of(verified: VerifiedToken, provider: OidcProvider, now: float) -> Identity:
+def identity_of(
+    verified: VerifiedToken, provider: OidcProvider, now: float, conflicts: duty_rules.Conflicts = ()
+) -> Identity:
     """
     @param now: epoch seconds, for C{proven_at}.
     @raise AuthenticationFailed: the claims do not make an identity; the text is for the log.
     """
     groups = _groups(verified.claims, provider)
     scopes = _scopes(verified.claims, provider)
-    duties = {"user"} | {provider.duties[group] for group in groups if group in provider.duties}
-    if provider.kind == "agent":
-        duties.discard("approver")
-    return Identity(
+    held = duty_rules.given(provider.duties, groups, provider.kind)
+    identity = Identity(
         subject=_subject(verified.claims, provider),
         kind=provider.kind,
         groups=groups,
         scopes=scopes,
-        duties=scope_rules.duties(frozenset(duties) & frozenset(DUTIES), scopes),
+        duties=scope_rules.duties(held, scopes),
         act=_act(verified.claims, provider),
         proof=f"oidc:{verified.issuer}",
         proven_at=now,
         expires_at=verified.expires_at,
         claims=dict(verified.claims),
     )
+    return duty_rules.parted(identity, held, conflicts)

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from hoopd.config.schema import IdentityConfig
 from hoopd.errors import AuthenticationFailed, ConfigError, Unavailable
-from hoopd.identity import certificates, tokens
+from hoopd.identity import certificates, duties, tokens
 from hoopd.identity import scopes as scope_rules
 from hoopd.identity.directory import Directory, find
 from hoopd.identity.issuers import Issuers
@@ -78,8 +78,9 @@ class Identities(Directory):
         pepper: bytes,
         threads: Callable[..., Any] = deferToThread,
         entropy: Callable[[int], bytes] = os.urandom,
+        conflicts: duties.Conflicts = (),
     ) -> None:
-        super().__init__(store, config, clock, pepper, threads, entropy)
+        super().__init__(store, config, clock, pepper, threads, entropy, conflicts)
         check_providers(config)
         self._verifier = verifier
         self._issuers = Issuers(config.certificates)
@@ -148,7 +149,7 @@ class Identities(Directory):
             proven_at=now,
             expires_at=token.expires_at,
         )
-        return identity, ""
+        return duties.parted(identity, bearer.duties, self._conflicts), ""
 
     # -- OpenID Connect ----------------------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ class Identities(Directory):
             if provider is None or provider.issuer != verified.issuer or verified.expires_at + provider.leeway <= now:
                 # the verifier reads hostile bytes: what it says of who spoke is checked, as far as it can be
                 return None, "the verifier's answer does not fit the configuration"
-            identity = identity_of(verified, provider, now)
+            identity = identity_of(verified, provider, now, self._conflicts)
         except AuthenticationFailed as error:
             return None, error.why
         why = await self._not_ours(identity.name)
@@ -188,7 +189,7 @@ class Identities(Directory):
             why = error.why
         if why:
             raise self._refused(proof, why)
-        return identity
+        return duties.parted(identity, identity.duties, self._conflicts)
 
     # -- passwords ---------------------------------------------------------------------------------------------
 
@@ -234,7 +235,7 @@ class Identities(Directory):
             proof="password",
             proven_at=self._clock.seconds(),
         )
-        return identity, ""
+        return duties.parted(identity, identity.duties, self._conflicts), ""
 
 
 def _who(proof: Proof) -> tuple[str, str]:

@@ -50,4 +50,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         );
         """,
     ),
+    (
+        # administrators filled the vault before that was a duty of its own: they go on until somebody decides
+        "identity-2",
+        """
+        UPDATE identities SET duties = REPLACE(duties, '"user"]', '"user", "vault"]')
+        WHERE duties LIKE '%"administrator"%'
+        """,
+    ),
 )

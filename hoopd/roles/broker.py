@@ -25,6 +25,7 @@ from hoopd.audit.ledger import Ledger
 from hoopd.audit.log import JsonLog
 from hoopd.audit.sealing import Recordings
 from hoopd.audit.tables import MIGRATIONS as AUDIT_TABLES
+from hoopd.audit.views import Views
 from hoopd.errors import Unavailable
 from hoopd.flow.admission import Admissions, WorkerApprovals, WorkerSessions
 from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
@@ -122,9 +123,17 @@ class Broker:
             state / "recordings", self.ledger, audit, reactor, event=self.event, tampered=self._reach_end
         )
         self.index = SessionIndex(self.store)
-        self.identities = Identities(self.store, self._verifier, self.config.identity, reactor, pepper)
+        conflicts = self.config.duties.conflicts
+        self.identities = Identities(
+            self.store, self._verifier, self.config.identity, reactor, pepper, conflicts=conflicts
+        )
         self.bootstrap = Bootstrap(
-            self.store, state / "bootstrap-token", reactor, pepper, self.config.identity.token_lifetime
+            self.store,
+            state / "bootstrap-token",
+            reactor,
+            pepper,
+            self.config.identity.token_lifetime,
+            conflicts=conflicts,
         )
         self.notices = Notices(self.store, self.config.notify, self.config.notifications, installation, reactor)
         self.approvals = Approvals(
@@ -170,6 +179,7 @@ class Broker:
             admissions=self.admissions,
             index=self.index,
             ledger=self.ledger,
+            views=Views(self.ledger, reactor, self.event),
             policy=lambda: self._policy,
             recordings=str(state / "recordings"),
             clock=reactor,
@@ -177,6 +187,8 @@ class Broker:
             reload=self._reload,
         )
         await self.ledger.append("started", {"version": hoopd.__version__, "policy": self._policy.version})
+        for name, clashing in (await self.identities.clashing()).items():
+            self.event("identity.duties-clash", {"identity": name, "duties": clashing})
         self.event("policy.loaded", {"policy": self._policy.version, "targets": sorted(self.config.targets)})
         self._started = True
 

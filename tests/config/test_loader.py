@@ -86,6 +86,13 @@ def test_durations_and_sizes(directory: Path) -> None:
         ("[audit\n", "not valid TOML"),
         ("[targets.x]\nport = 1", "targets are files in targets.d/"),
         ("[limits]\nqueue_bytes = true", "must be a size"),
+        ('[duties]\nconflicts = [["vault", "emperor"]]', "'emperor' is no duty"),
+        (
+            '[duties]\nconflicts = [["vault", "auditor"]]\n[identity.oidc.x]\nissuer = "https://a"\naudience = ["h"]\n'
+            'duties = { sre = "auditor vault" }',
+            'identity.oidc.x.duties."sre": auditor and vault exclude each other',
+        ),
+        ('[identity.oidc.x]\nissuer = "https://a"\naudience = ["h"]\nduties = { a = "admin" }', "'admin' is no duty"),
     ],
 )
 def test_mistakes_are_named(directory: Path, text: str, said: str) -> None:

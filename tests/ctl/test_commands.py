@@ -88,6 +88,9 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["policy", "explain", "user:priya", "orders", "SELECT 1", "--group", "eng"], "", "policy.explain",
      {"name": "user:priya", "target": "orders", "statement": "SELECT 1", "groups": ["eng"]},
      {"verdict": "allow", "text": "ALLOWED"}, "ALLOWED"),
+    (["audit", "views", "--by", "user:lee"], "", "audit.views", {"by": "user:lee"},
+     [{"index": 7, "at": 0.0, "by": "user:lee", "verb": "sessions.show", "subject": "S-1", "detail": {"id": "S-1"}}],
+     "7     1970-01-01 00:00:00Z  user:lee  sessions.show  S-1      id S-1"),
     (["audit", "key"], "", "audit.key", {}, {"verifier": "hoopd.local/ledger+1+k"}, "hoopd.local/ledger+1+k"),
 ]  # fmt: skip
 

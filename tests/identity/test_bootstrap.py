@@ -52,7 +52,7 @@ class BootstrapTests(TestCase):
         self.assertEqual(entry.identity, "user:ann")
         self.assertFalse(self.path.exists())
         (ann,) = self.successResultOf(self.directory.identities())
-        self.assertEqual((ann.name, ann.duties), ("user:ann", ("administrator", "user")))
+        self.assertEqual((ann.name, ann.duties), ("user:ann", ("administrator", "user", "vault")))
         self.refused(token.reveal())
         self.assertFalse(self.start())
         self.assertFalse(self.path.exists())

@@ -123,6 +123,13 @@ class Gateway:
         """Write the rules; a gateway that runs takes them with C{hoopctl reload}."""
         (self.etc / "policies.d" / "example.toml").write_text(text)
 
+    def reload(self, who: str = "user:root") -> None:
+        """hoopctl reload; returns when the new generation takes clients."""
+        before = self.text().count("hoopd: ready:")
+        self.hoopctl("reload", who=who)
+        until(lambda: self._is_ready(before), "the new generation is ready", 60)
+        self._note_children()
+
     def start(self) -> None:
         """twistd; returns when clients are taken and hoopctl is answered."""
         before = self.text().count("hoopd: ready:")
@@ -149,7 +156,7 @@ class Gateway:
         """user:root becomes administrator and auditor, and stores the target's password."""
         one_time = self.ctl("bootstrap-token", "--state", self.state).stdout
         self.tokens["user:root"] = self.ctl("bootstrap", "--name", "user:root", "--show", text=one_time).stdout.strip()
-        self.hoopctl("identities", "duties", "user:root", "administrator", "auditor")
+        self.hoopctl("identities", "duties", "user:root", "administrator", "auditor", "vault")
         self.hoopctl("vault", "put", "orders-app", text=self.server.app_password)
 
     def identity(self, name: str, groups: Iterable[str] = (), duties: Iterable[str] = ()) -> str:

@@ -1,0 +1,86 @@
+"""Who may what, who looked, and whose the rules are: on a gateway as installed, with hoopctl, psql and ssh-keygen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.installation import Gateway
+from tests.integration.postgres import PostgresServer
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(server: PostgresServer) -> Iterator[Gateway]:
+    with Gateway(server) as running:
+        running.identity("user:priya", groups=["eng"])
+        running.identity("user:lee", groups=["leads"], duties=["approver"])
+        running.identity("user:vera", duties=["vault"])
+        running.identity("user:otto", duties=["auditor"])
+        yield running
+
+
+def test_the_vault_is_a_duty_of_its_own(gateway: Gateway) -> None:
+    gateway.identity("user:adam", duties=["administrator"])
+    for words in (["put", "x"], ["remove", "x", "--yes"], ["check"], ["rotate-key"]):
+        for who in ("user:adam", "user:otto", "user:lee"):
+            refused = gateway.hoopctl("vault", *words, who=who, text="secret", ok=False)
+            assert refused.returncode == 1
+            assert "needs the duty vault" in refused.stderr
+    gateway.hoopctl("vault", "put", "x", who="user:vera", text="secret")
+    assert [one["name"] for one in gateway.json("vault", "list", who="user:adam")] == ["orders-app", "x"]
+    assert gateway.hoopctl("identities", "list", who="user:vera", ok=False).returncode == 1
+
+
+def test_what_anybody_looks_at_is_in_the_ledger(gateway: Gateway) -> None:
+    assert gateway.psql("user:priya", "SELECT name FROM customers").returncode == 0
+    session = gateway.json("sessions", "list", "--identity", "user:priya", who="user:otto")[0]["id"]
+    gateway.hoopctl("sessions", "replay", session, who="user:otto")
+    gateway.hoopctl("sessions", "show", session, who="user:priya")
+    assert gateway.hoopctl("sessions", "show", session, who="user:lee", ok=False).returncode == 1
+    views = gateway.json("audit", "views", "--subject", session)
+    assert [(one["by"], one["verb"]) for one in views] == [
+        ("user:priya", "sessions.show"),
+        ("user:otto", "sessions.recording"),
+    ]
+    searched = gateway.json("audit", "views", "--by", "user:otto")[-1]
+    assert searched["verb"] == "sessions.list"
+    assert searched["detail"]["identity"] == "user:priya"
+    assert {one["subject"] for one in gateway.events("audit.viewed")} >= {session}
+    refused = gateway.hoopctl("audit", "views", who="user:lee", ok=False)
+    assert "needs the duty" in refused.stderr
+    verified = gateway.ctl("audit", "verify", gateway.state)
+    assert "as it was written" in verified.stdout
+
+
+def test_duties_that_exclude_each_other(gateway: Gateway) -> None:
+    gateway.identity("user:both", groups=["leads"], duties=["administrator", "approver"])
+    toml = gateway.etc / "hoopd.toml"
+    before = toml.read_text()
+    toml.write_text(before + '\n[duties]\nconflicts = [["administrator", "approver"], ["auditor", "emperor"]]\n')
+    refused = gateway.hoopctl("reload", ok=False)
+    assert "'emperor' is no duty" in refused.stderr
+    assert "'emperor' is no duty" in gateway.ctl("config", "check", gateway.etc, ok=False).stderr
+    assert gateway.json("identities", "list", who="user:both"), "nothing changed"
+    toml.write_text(before + '\n[duties]\nconflicts = [["administrator", "approver"]]\n')
+    gateway.reload()
+    refused = gateway.hoopctl("identities", "list", who="user:both", ok=False)
+    assert refused.returncode == 1
+    assert "administrator and approver, which exclude each other" in refused.stderr
+    assert "take one of them away" in refused.stderr
+    assert gateway.json("whoami", who="user:both")["withheld"] == ["administrator", "approver"]
+    assert gateway.events("identity.duties-clash")[-1]["identity"] == "user:both"
+    refused = gateway.hoopctl("identities", "duties", "user:lee", "approver", "administrator", ok=False)
+    assert "exclude each other" in refused.stderr
+    gateway.hoopctl("identities", "duties", "user:both", "approver")
+    assert gateway.json("whoami", who="user:both")["duties"] == ["approver", "user"]
+    toml.write_text(before)
+    gateway.reload()
