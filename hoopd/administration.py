@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 import hoopd
 from hoopd.administration_verbs import VERBS, check_arguments
+from hoopd.breakglass import verbs as break_glass_verbs
 from hoopd.errors import Denied
 from hoopd.identity.duties import explained
 from hoopd.interfaces import IAdministration
@@ -51,6 +52,7 @@ class Administration:
     bootstrap: Any
     vault: Any
     approvals: Any
+    break_glass: Any
     admissions: Any
     index: Any
     ledger: Any
@@ -271,7 +273,10 @@ class Administration:
 
     async def policy_show(self, caller: Identity, a: Arguments) -> Any:
         policy = self.policy()
-        files = [{"name": file.name, "rules": [rule.id for rule in file.rules]} for file in policy.files]
+        files = [
+            {"name": file.name, "rules": [rule.id for rule in (*file.rules, *file.break_glass)]}
+            for file in policy.files
+        ]
         return {"version": policy.version, "files": files}
 
     async def policy_explain(self, caller: Identity, a: Arguments) -> Any:
@@ -367,4 +372,5 @@ _ACTS: dict[str, _Act] = {
     "policy.show": Administration.policy_show,
     "policy.explain": Administration.policy_explain,
     "reload": Administration.reload_now,
+    **break_glass_verbs.ACTS,
 }

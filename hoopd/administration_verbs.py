@@ -64,6 +64,13 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "approvals.show": Verb((), {"id": "str"}, "one approval", views=True),
         "approvals.approve": Verb(("approver",), {"id": "str", "reason": "str"}, "say yes", True),
         "approvals.deny": Verb(("approver",), {"id": "str", "reason": "str"}, "say no", True),
+        "break-glass.open": Verb((), {"target": "str", "reason": "str"}, "where a break_glass rule permits it", True),
+        "break-glass.close": Verb((), {"id": "str", "reason": "str?"}, "one's own, or as reviewer", True),
+        "break-glass.list": Verb((), {"target": "str?"}, "one's own; reviewers and auditors see theirs and all"),
+        "break-glass.show": Verb((), {"id": "str"}, "one use"),
+        "break-glass.review": Verb(
+            (), {"id": "str", "verdict": "str", "findings": "str"}, "close a review; never one's own", True
+        ),
         "sessions.list": Verb(
             (),
             {"identity": "str?", "target": "str?", "since": "float?", "until": "float?"},

@@ -10,6 +10,7 @@ no-break space for a part of a name. An approver must see what would run.
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 #: shown as they are: U+3000 is as wide as a character of the text that it stands in, and cannot be taken for a space
@@ -19,6 +20,11 @@ _IGNORED = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
+
+
+def utc(seconds: float) -> str:
+    """@return: a time in epoch seconds as C{2026-11-21 03:27:15Z}: gateway, target and witness agree on UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -173,6 +173,30 @@ class IApprovals(Interface):
         """@return: Deferred of L{hoopd.values.Approval}. @raise KeyError: unknown id."""
 
 
+class IBreakGlass(Interface):
+    """Break glass of one session, as its worker reaches it. The broker's own is keyed by identity and target
+    (L{hoopd.breakglass.service}); what is proven by session token is checked in between.
+    """
+
+    def open(session, token, reason):
+        """The session's identity breaks glass on the session's target.
+
+        @return: Deferred of L{hoopd.values.Opening}
+        @raise hoopd.errors.Denied: no rule gives the right, or a review is overdue. @raise ValueError: no reason
+        """
+
+    def close(session, token):
+        """@return: Deferred of the list of ids of what was open and has ended"""
+
+    def skip(session, token, held):
+        """Let one operation pass C{held.skipped} under C{held.break_glass}; in the ledger when it fires.
+
+        @type held: L{hoopd.values.HeldOperation}
+        @return: Deferred of None
+        @raise hoopd.errors.Denied: it does not, or not any more. @raise hoopd.errors.RecordError: it must not run
+        """
+
+
 class IRecorder(Interface):
     """One session's recording, as its worker writes it (hoopd.audit.recording says the format)."""
 
@@ -268,6 +292,7 @@ class IWorker(Interface):
     sessions = Attribute("L{ISessions}")
     approvals = Attribute("L{IApprovals}")
     vault = Attribute("the challenge answering part of L{ICredentialVault}")
+    break_glass = Attribute("L{IBreakGlass}")
     policy = Attribute("the present L{IPolicyService}; replaced when the broker sends a new snapshot")
     masker = Attribute("the present L{IMasker}")
     config = Attribute("the listener's configuration: L{hoopd.config.schema.Listener}")
@@ -285,8 +310,12 @@ class IWorker(Interface):
     def available():
         """@return: C{""} while operations may run; else why not (broker away longer than its grace)."""
 
+    def opening(identity, target, now):
+        """@return: L{hoopd.values.Opening} that this identity uses on this target (its name) now, or None"""
+
     def opened(session):
-        """A session protocol object began. It has C{cancel()}, C{end(why)} and C{session} (id or None)."""
+        """A session protocol object began. It has C{cancel()}, C{end(why)} and C{session} (id or None); and, where
+        break glass concerns its protocol, C{broken()}, called when what is in use changes."""
 
     def closed(session):
         """It ended."""

@@ -37,6 +37,8 @@ def operation_digest(key: bytes, identity: str, act: str | None, target: str, he
         held.parameters,
         # who must agree: when the rules change, what was approved under the old ones is not joined
         *(_terms(terms) for terms in sorted(held.holds, key=lambda terms: terms.rule)),
+        # what break glass lets pass beside them: an approval of the operation alone is not one of that
+        *(b"skipped " + rule.encode() for rule in sorted(held.skipped)),
     ]
     for part in parts:
         mac.update(_LENGTH.pack(len(part)))

@@ -77,6 +77,8 @@ FRAMES: Mapping[str, Frame] = MappingProxyType(
                 "approval": "id of the approval it was claimed under, or null",
                 "reason": "the user's own reason, or null",
                 "policy": "version of the policy that decided",
+                "break_glass": "id of the break glass in use; absent without",
+                "skipped": "ids of the rules that it let pass",
             },
         ),
         "decision": Frame(
@@ -215,6 +217,29 @@ LEAVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "vault": ("act", "by", "secret", "version", "master_key"),
         "policy": ("act", "by", "version"),
         "configuration": ("act", "by", "digest"),
+        # one use of break glass: opened, skipped (once for each operation that passes), ended, overdue, reviewed
+        "break-glass": (
+            "use",
+            "event",
+            "by",
+            "identity",
+            "act",
+            "target",
+            "rule",
+            "skip",
+            "reason",
+            "until",
+            "review_due",
+            "session",
+            "skipped",
+            "digest",
+            "why",
+            "operations",
+            "verdict",
+            "findings",
+            "late",
+            "policy",
+        ),
     }
 )
 
@@ -227,6 +252,8 @@ def _event(public: str, redacted: str = "") -> Mapping[str, FieldClass]:
     fields.update(dict.fromkeys(redacted.split(), _redacted))
     return MappingProxyType(fields)
 
+
+_GLASS = "use identity act target rule"
 
 #: Event name to the classes of its fields. Statement text is public because it is scrubbed and masked before it
 #: comes here; what a client claims without proof is public because it is what an operator looks for.
@@ -292,6 +319,15 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "approval.expired": _event("approval requester target was"),
         "approval.cancelled": _event("approval requester target by reason"),
         "approval.refused": _event("approval by act why"),
+        # break glass
+        "break-glass.opened": _event(f"{_GLASS} reason until skip"),
+        "break-glass.refused": _event("identity act target why"),
+        "break-glass.operation": _event(f"{_GLASS} session operation decision rules classes objects text reason"),
+        "break-glass.skipped": _event(f"{_GLASS} session rules text classes objects"),
+        "break-glass.ended": _event(f"{_GLASS} by why skipped"),
+        "break-glass.overdue": _event(f"{_GLASS} review_due"),
+        "break-glass.reviewed": _event(f"{_GLASS} by verdict findings"),
+        "break-glass.misuse": _event(f"{_GLASS} by verdict findings"),
         # vault
         "vault.put": _event("secret by version master_key", "value"),
         "vault.removed": _event("secret by"),
@@ -319,6 +355,21 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "target.error": _event("session target what"),
         "catalogue.refreshed": _event("target database objects why"),
         "catalogue.failed": _event("target database why"),
+    }
+)
+
+
+#: how loud a line of the log is, in the words of syslog (RFC 5424 section 6.2.1), where it is not C{info}
+SEVERITY: Mapping[str, str] = MappingProxyType(
+    {
+        "break-glass.opened": "alert",
+        "break-glass.refused": "warning",
+        "break-glass.operation": "warning",
+        "break-glass.skipped": "warning",
+        "break-glass.ended": "notice",
+        "break-glass.overdue": "alert",
+        "break-glass.reviewed": "notice",
+        "break-glass.misuse": "alert",
     }
 )
 

@@ -1,6 +1,7 @@
 """The log: every decision as one line of JSON; not the record, which is the recordings and the ledger.
 
-A line is C{{"v": 1, "event": …, "at": RFC 3339 in UTC, …}} with the event's fields (L{hoopd.audit.events.CATALOGUE}).
+A line is C{{"v": 1, "event": …, "at": RFC 3339 in UTC, …}} with the event's fields (L{hoopd.audit.events.CATALOGUE});
+what is louder than others has a C{"severity"} before them (L{hoopd.audit.events.SEVERITY}).
 Lines are ASCII: control characters, line ends, escape sequences and bidirectional marks are written as JSON escapes,
 so that no field can forge a line or move a terminal's cursor.
 
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from hoopd.audit.events import publishable
+from hoopd.audit.events import SEVERITY, publishable
 
 VERSION = 1
 #: lines that may wait: at 1 kB each 8 MB a process
@@ -58,6 +59,8 @@ def line(name: str, at: float, fields: Mapping[str, Any]) -> str:
     """
     when = datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     whole = {"v": VERSION, "event": name, "at": when}
+    if name in SEVERITY:
+        whole["severity"] = SEVERITY[name]
     for field, value in publishable(name, fields).items():
         if field not in whole:
             whole[field] = _shortened(value)

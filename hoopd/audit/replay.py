@@ -117,6 +117,9 @@ def _operation(prompt: str, fields: Mapping[str, Any]) -> str:
         lines.append(f"  REFUSED{by}{why}\n")
     elif verdict == "hold":
         lines.append(f"  run as approved in {_word(fields, 'approval')}{by}\n")
+    if fields.get("break_glass"):
+        past = f", past {_list(fields, 'skipped')}" if fields.get("skipped") else ""
+        lines.append(f"  UNDER BREAK GLASS {_word(fields, 'break_glass')}{past}\n")
     if fields.get("observed") and fields["observed"] != verdict:
         lines.append(f"  (observed only: enforcement would {_word(fields, 'observed')}{by})\n")
     if fields.get("reason"):

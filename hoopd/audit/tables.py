@@ -1,4 +1,4 @@
-"""Tables of the record in the store: the index of sessions. The record itself is in files."""
+"""Tables of the record in the store: the index of sessions, and leaves on their way. The record itself is in files."""
 
 MIGRATIONS = (
     (
@@ -24,5 +24,10 @@ MIGRATIONS = (
         CREATE INDEX sessions_by_identity ON sessions (identity, started_at);
         CREATE INDEX sessions_by_target ON sessions (target, started_at)
         """,
+    ),
+    # leaves of changes that are on disk already, until the ledger has them (hoopd.audit.pending)
+    (
+        "audit-pending-1",
+        "CREATE TABLE pending_leaves (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, fields TEXT NOT NULL)",
     ),
 )

@@ -51,6 +51,8 @@ class Listener:
     max_message: int = key("largest single message that must be held whole to be judged", 16 * 1024 * 1024, "size")
     record_rows: int = key("rows of a statement's result kept in the recording, then count and hash", 1000)
     record_bytes: int = key("bytes of a statement's result kept in the recording", 1024 * 1024, "size")
+    break_glass_rows: int = key("likewise, of statements run under break glass", 100_000)
+    break_glass_bytes: int = key("likewise bytes", 64 * 1024 * 1024, "size")
     durability: Literal["none", "writes", "all"] = key(
         "which operations wait for the disk before they are forwarded: writes, DDL and approved ones by default",
         "writes",

@@ -21,6 +21,7 @@ _COMMANDS = {
     "audit": "hoopd.ctl.audit",
     "bootstrap": "hoopd.ctl.access:bootstrap",
     "bootstrap-token": "hoopd.ctl.access:bootstrap_token",
+    "break-glass": "hoopd.ctl.break_glass",
     "config": "hoopd.ctl.config",
     "identities": "hoopd.ctl.identities",
     "login": "hoopd.ctl.access:login",

@@ -157,14 +157,16 @@ class Route:
         in_transaction: bool,
         tell: Callable[[Approval, Notice], None],
         present: Callable[[Approval], Awaitable[bool]],
-    ) -> Deferred[Approval]:
-        """Have C{held} approved and claim it; when this fires it may be recorded and forwarded, once.
+    ) -> Deferred[Approval | None]:
+        """Have C{held} approved and claim it; when this fires it may be recorded and forwarded, once. What break glass
+        skips is let pass by the broker, which writes it into the ledger first; what it does not skip is approved as ever.
 
         @param operation: its id in the recording.
         @param tell: called when the request is on file and waits.
         @param present: whether the client is still there, with the approval that it waited for; asked last before
             the claim.
-        @return: Deferred of the claimed L{Approval}; fails with Denied (refused, or in a transaction), StillOpen,
+        @return: Deferred of the claimed L{Approval}, or of None where break glass left nothing to approve; fails with
+            Denied (refused, or in a transaction, or break glass is over), StillOpen,
             Withdrawn, Unavailable, RecordError. Cancel it when the connection is gone: the request stays open.
         """
         self._withdrawn = ""
@@ -183,7 +185,7 @@ class Route:
         in_transaction: bool,
         tell: Callable[[Approval, Notice], None],
         present: Callable[[Approval], Awaitable[bool]],
-    ) -> Approval:
+    ) -> Approval | None:
         rules = tuple(terms.rule for terms in held.holds)
         if in_transaction and not all(terms.in_transaction for terms in held.holds):
             raise Denied(
@@ -192,6 +194,9 @@ class Route:
                 "Commit or roll back, and run it by itself: locks would stay held while people decide.",
             )
         self.held += 1
+        if not held.holds and held.break_glass:
+            await self._let_pass(held)
+            return None
         admission, approvals = self.admission, self.worker.approvals
         clock = self.worker.reactor
         approval: Approval = await approvals.request(admission.session, admission.token, held)
@@ -213,6 +218,8 @@ class Route:
             )
         if self._withdrawn:
             await self._give_up(approval)
+        if held.break_glass:
+            await self._let_pass(held)
         claimed: Approval = await approvals.claim(admission.session, admission.token, approval.id, held)
         self._open.add(claimed.id)
         return claimed
@@ -220,6 +227,12 @@ class Route:
     def _now(self) -> float:
         """Seconds since the epoch, as the broker counts them."""
         return self.admission.started_at + self.worker.reactor.seconds() - self._began
+
+    async def _let_pass(self, held: HeldOperation) -> None:
+        """@raise Denied: break glass is over, or does not skip this. @raise Unavailable: the broker is away"""
+        await self.worker.break_glass.skip(self.admission.session, self.admission.token, held)
+        if self._withdrawn:
+            raise Withdrawn("withdrawn", held.skipped)
 
     def _hold_frame(self, operation: int, held: HeldOperation, approval: Approval) -> None:
         self.record(

@@ -253,6 +253,10 @@ class Directory:
 
         return self._transact(work)
 
+    def locked(self, name: str) -> Deferred[bool]:
+        """@return: Deferred of whether an identity, local or not, is disabled"""
+        return self._transact(lambda tx: bool(tx.execute("SELECT 1 FROM identity_locks WHERE name = ?", (name,))))
+
     def may_still_approve(self, name: str, groups: Iterable[str]) -> Deferred[bool]:
         """Whether somebody who approved could do so today: not locked, and, if local, with the duty and groups of then.
 

@@ -82,6 +82,7 @@ class WorkerConversation(Conversation):
 
     def begun(self) -> None:
         self.push_policy()
+        self.push_openings()
 
     def push_policy(self) -> None:
         if not self.greeted or self.lost:
@@ -93,6 +94,10 @@ class WorkerConversation(Conversation):
             self.log.failure("no policy for {worker}", worker=self.worker)
             return
         self.ask(c.PushPolicy, document=document).addErrback(self._not_taken)
+
+    def push_openings(self) -> None:
+        if self.greeted and not self.lost:
+            self.ask(c.PushOpenings, openings=self.peers.role.openings()).addErrback(self._not_taken)
 
     def _not_taken(self, failure: Failure) -> None:
         if not self.lost:
@@ -209,6 +214,21 @@ class WorkerConversation(Conversation):
             pushed = self.ask(c.Decided, id=approval, approval=result)
         pushed.addErrback(self._not_taken)
 
+    # -- IBreakGlass ------------------------------------------------------------------------------------------
+
+    @c.BreakGlass.responder
+    async def break_glass(self, session: str, token: Secret, reason: str) -> dict[str, Any]:
+        return {"opening": await self.services.break_glass.open(session, token, reason)}
+
+    @c.CloseGlass.responder
+    async def close_glass(self, session: str, token: Secret) -> dict[str, Any]:
+        return {"closed": await self.services.break_glass.close(session, token)}
+
+    @c.SkipRules.responder
+    async def skip_rules(self, session: str, token: Secret, held: HeldOperation) -> dict[str, Any]:
+        await self.services.break_glass.skip(session, token, held)
+        return {}
+
     # -- ICredentialVault -------------------------------------------------------------------------------------
 
     @c.StartChallenge.responder
@@ -314,6 +334,12 @@ class Peers:
         for peer in list(self._all):
             if isinstance(peer, WorkerConversation):
                 peer.push_policy()
+
+    def openings_changed(self) -> None:
+        """Tell every worker what break glass is in use now."""
+        for peer in list(self._all):
+            if isinstance(peer, WorkerConversation):
+                peer.push_openings()
 
     def cancel(self, session: str) -> Deferred[bool]:
         """@return: Deferred of whether a worker runs this session and was told to cancel its operation."""

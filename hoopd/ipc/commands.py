@@ -19,6 +19,7 @@ from hoopd.values import (
     Approval,
     Grant,
     HeldOperation,
+    Opening,
     Peer,
     Proof,
     ScramServerFirst,
@@ -174,6 +175,30 @@ class Unwatch(Call):
     arguments = ((b"approval", amp.Unicode()),)
 
 
+# -- IBreakGlass --------------------------------------------------------------------------------------------
+
+
+class BreakGlass(Call):
+    commandName = b"break-glass.open/1"
+    arguments = (*_OF_SESSION, (b"reason", Value(str)))
+    response = ((b"opening", Value(Opening)),)
+    repeat = True  # what is open already is answered, not opened twice
+
+
+class CloseGlass(Call):
+    commandName = b"break-glass.close/1"
+    arguments = _OF_SESSION
+    response = ((b"closed", Value(list[str])),)
+    repeat = True
+
+
+class SkipRules(Call):
+    """Not repeated: an answer that was lost may be a leaf that was written, and one operation has one."""
+
+    commandName = b"break-glass.skip/1"
+    arguments = (*_OF_SESSION, (b"held", Value(HeldOperation)))
+
+
 # -- ICredentialVault, the answering of challenges ----------------------------------------------------------
 
 
@@ -237,6 +262,13 @@ class Verify(Call):
 class PushPolicy(Call):
     commandName = b"policy/1"
     arguments = ((b"document", Document()),)
+
+
+class PushOpenings(Call):
+    """Every use of break glass there is now; what is not among them is over."""
+
+    commandName = b"openings/1"
+    arguments = ((b"openings", Value(list[Opening])),)
 
 
 class Decided(Call):

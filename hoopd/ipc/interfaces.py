@@ -40,6 +40,7 @@ class IWorkerServices(Interface):
 
     sessions = Attribute("L{hoopd.interfaces.ISessions}")
     approvals = Attribute("L{hoopd.interfaces.IApprovals}; a worker reaches request, decided, claim, settle, withdraw")
+    break_glass = Attribute("L{hoopd.interfaces.IBreakGlass}")
     vault = Attribute("L{hoopd.interfaces.ICredentialVault}; a worker reaches the answering of challenges")
     targets = Attribute(
         "mapping of name to L{hoopd.values.Target}: a worker names a target, and the broker's own entry is used, "
@@ -76,6 +77,9 @@ class IBrokerRole(IRole):
     def policy_document():
         """@return: bytes: the present policy snapshot, as workers load it (any size up to 64 MiB)"""
 
+    def openings():
+        """@return: list of every L{hoopd.values.Opening} in use now"""
+
 
 class IWorkerRole(IRole):
     """The worker's role, as the broker reaches it through the link. Called by L{hoopd.ipc.link} only."""
@@ -85,6 +89,13 @@ class IWorkerRole(IRole):
 
         @type document: bytes
         @return: None. An exception keeps the old snapshot and is logged.
+        """
+
+    def take_openings(openings):
+        """Break glass in use: at every attachment, and whenever that changes. What is not among them is over.
+
+        @type openings: list of L{hoopd.values.Opening}
+        @return: None
         """
 
     def live_sessions():

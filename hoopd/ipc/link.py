@@ -26,7 +26,7 @@ from hoopd.ipc.end import QUESTIONS_MAX, End, Lost
 from hoopd.ipc.interfaces import IWorkerRole
 from hoopd.ipc.transport import adopt
 from hoopd.ipc.watches import Watches
-from hoopd.values import Approval
+from hoopd.values import Approval, Opening
 
 #: how long a new broker's end waits for the last answers of the one before: its process has ended by then, and
 #: only what lies in our own socket buffer is still to be read
@@ -64,6 +64,11 @@ class LinkEnd(End):
     @c.PushPolicy.responder
     def policy(self, document: bytes) -> dict[str, Any]:
         self._worker().take_policy(document)
+        return {}
+
+    @c.PushOpenings.responder
+    def openings(self, openings: list[Opening]) -> dict[str, Any]:
+        self._worker().take_openings(openings)
         return {}
 
     @c.Decided.responder

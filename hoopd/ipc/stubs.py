@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.errors import Denied
-from hoopd.interfaces import IAdministration, IApprovals, ICredentialVault, ISessions
+from hoopd.interfaces import IAdministration, IApprovals, IBreakGlass, ICredentialVault, ISessions
 from hoopd.ipc import commands as c
 from hoopd.ipc.end import unless_away
 from hoopd.ipc.link import Link
@@ -26,6 +26,7 @@ from hoopd.values import (
     Grant,
     HeldOperation,
     Identity,
+    Opening,
     Peer,
     Proof,
     ScramServerFirst,
@@ -124,6 +125,24 @@ class RemoteApprovals:
         self, states: Any = None, requester: str | None = None, target: str | None = None
     ) -> Deferred[list[Approval]]:
         return _not_here("listing approvals")
+
+
+@implementer(IBreakGlass)
+class RemoteBreakGlass:
+    """L{IBreakGlass} in a worker."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def open(self, session: str, token: Secret, reason: str) -> Deferred[Opening]:
+        call = self._link.call(c.BreakGlass, session=session, token=token, reason=reason)
+        return call.addCallback(_take("opening"))
+
+    def close(self, session: str, token: Secret) -> Deferred[list[str]]:
+        return self._link.call(c.CloseGlass, session=session, token=token).addCallback(_take("closed"))
+
+    def skip(self, session: str, token: Secret, held: HeldOperation) -> Deferred[None]:
+        return self._link.call(c.SkipRules, session=session, token=token, held=held).addCallback(_none)
 
 
 @implementer(ICredentialVault)

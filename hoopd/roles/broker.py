@@ -23,10 +23,14 @@ from hoopd.approvals.tables import MIGRATIONS as APPROVALS_TABLES
 from hoopd.audit.index import SessionIndex
 from hoopd.audit.ledger import Ledger
 from hoopd.audit.log import JsonLog
+from hoopd.audit.pending import Pending
 from hoopd.audit.sealing import Recordings
 from hoopd.audit.tables import MIGRATIONS as AUDIT_TABLES
 from hoopd.audit.views import Views
-from hoopd.errors import Unavailable
+from hoopd.breakglass.service import BreakGlass
+from hoopd.breakglass.sessions import WorkerBreakGlass
+from hoopd.breakglass.tables import MIGRATIONS as BREAK_GLASS_TABLES
+from hoopd.errors import RecordError, Unavailable
 from hoopd.flow.admission import Admissions, WorkerApprovals, WorkerSessions
 from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
 from hoopd.identity.bootstrap import Bootstrap
@@ -40,11 +44,20 @@ from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.roles.context import ChildContext
 from hoopd.store.settings import installation_id
 from hoopd.store.sqlite import SqliteStore
+from hoopd.values import Opening
 from hoopd.vault.master import master_source
 from hoopd.vault.tables import MIGRATIONS as VAULT_TABLES
 from hoopd.vault.vault import Vault
 
-TABLES = (*VAULT_TABLES, *IDENTITY_TABLES, *APPROVALS_TABLES, *AUDIT_TABLES, *FLOW_TABLES, *NOTICES_TABLES)
+TABLES = (
+    *VAULT_TABLES,
+    *IDENTITY_TABLES,
+    *APPROVALS_TABLES,
+    *AUDIT_TABLES,
+    *FLOW_TABLES,
+    *NOTICES_TABLES,
+    *BREAK_GLASS_TABLES,
+)
 
 #: no vowels, nothing that looks like another: ids are read aloud
 _LETTERS = "23456789BCDFGHJKLMNPQRSTVWXZ"
@@ -61,6 +74,7 @@ class WorkerServices:
 
     sessions: Any
     approvals: Any
+    break_glass: Any
     vault: Any
     targets: Any
 
@@ -149,6 +163,18 @@ class Broker:
             event=self.event,
             still=lambda vote: self.identities.may_still_approve(vote.identity, vote.groups),
         )
+        self.pending = Pending(self.store, self.ledger, reactor, self.event)
+        self.break_glass = BreakGlass(
+            self.store,
+            self.pending,
+            reactor,
+            policy=lambda: self._policy,
+            new_id=lambda: new_id("G-", 6),
+            locked=self.identities.locked,
+            event=self.event,
+            notices=self.notices,
+            changed=self._openings_changed,
+        )
         self.admissions = Admissions(
             store=self.store,
             identities=self.identities,
@@ -170,12 +196,16 @@ class Broker:
         await self.recordings.recover(self.admissions.recovered())
         self.recordings.start()
         await self.approvals.start()
+        # what waits for the ledger goes before anything new; if it cannot be written, it is told and tried again
+        await self.pending.send().addErrback(lambda failure: failure.trap(RecordError) and None)
+        await self.break_glass.start()
         await self.bootstrap.ensure()
         self.administration = Administration(
             identities=self.identities,
             bootstrap=self.bootstrap,
             vault=self.vault,
             approvals=self.approvals,
+            break_glass=self.break_glass,
             admissions=self.admissions,
             index=self.index,
             ledger=self.ledger,
@@ -206,6 +236,8 @@ class Broker:
         self._started = False
         self.admissions.stop()
         await self.approvals.stop()
+        self.break_glass.stop()
+        self.pending.stop()
         await self.recordings.stop()
         await self.ledger.stop()
         await self.store.close()
@@ -216,6 +248,7 @@ class Broker:
         return WorkerServices(
             sessions=WorkerSessions(worker, self.admissions),
             approvals=WorkerApprovals(worker, self.admissions, self.approvals),
+            break_glass=WorkerBreakGlass(worker, self.admissions, self.break_glass),
             vault=self.vault,
             targets=self._policy.targets(),
         )
@@ -234,6 +267,9 @@ class Broker:
     def policy_document(self) -> bytes:
         document: bytes = self._policy.document()
         return document
+
+    def openings(self) -> list[Opening]:
+        return self.break_glass.openings()
 
     # -- between the parts -------------------------------------------------------------------------------------
 
@@ -254,8 +290,15 @@ class Broker:
     def _unreached(self, failure: Any, session: str) -> None:
         self.log.failure("the worker of {session} was not reached", failure=failure, session=session)
 
+    def _openings_changed(self, openings: list[Opening]) -> None:
+        if self.context.peers is not None:
+            self.context.peers.openings_changed()
+
     def _revoked(self, revocation: Revocation) -> None:
-        self.admissions.revoke(revocation.identity, revocation.token, revocation.why)
+        identity, token, why = revocation.identity, revocation.token, revocation.why
+        self.admissions.revoke(identity, token, why)
+        ended = self.break_glass.revoked(identity, token, why)
+        ended.addErrback(lambda failure: self.log.failure("break glass of {who}", failure=failure, who=identity))
 
     def _reload(self) -> Deferred[None]:
         assert self.context.reload is not None

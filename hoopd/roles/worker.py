@@ -21,14 +21,14 @@ from hoopd.audit.recorder import FileRecorder
 from hoopd.config.schema import IdentityConfig, Listener
 from hoopd.interfaces import IRecorder, IWorker
 from hoopd.ipc.interfaces import IWorkerRole
-from hoopd.ipc.stubs import RemoteApprovals, RemoteSessions, RemoteVault
+from hoopd.ipc.stubs import RemoteApprovals, RemoteBreakGlass, RemoteSessions, RemoteVault
 from hoopd.masking.redactors import Redactors
 from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.protocols.postgres.oauthbearer import Discovery
 from hoopd.protocols.postgres.plugin import PostgresPlugin
 from hoopd.roles.context import ChildContext
 from hoopd.secret import Secret
-from hoopd.values import Admission
+from hoopd.values import Admission, Identity, Opening
 
 #: what serves each listener table
 PLUGINS: Mapping[str, Callable[[], Any]] = {"postgres": PostgresPlugin}
@@ -50,6 +50,7 @@ class Worker:
         self.sessions = RemoteSessions(context.link)
         self.approvals = RemoteApprovals(context.link)
         self.vault = RemoteVault(context.link)
+        self.break_glass = RemoteBreakGlass(context.link)
         self.policy: Any = None
         self.masker: Any = None
         self.asks_certificates = bool(context.config.identity.certificates)
@@ -57,6 +58,7 @@ class Worker:
         self.discovery = discovery(self.config, context.config.identity)
         self._log = JsonLog(context.config.paths.log)
         self._open: set[Any] = set()
+        self._openings: tuple[Opening, ...] = ()
         self._first_policy: Deferred[None] = Deferred()
         self._serving: Any = None
         self._plugin: Any = None
@@ -124,6 +126,13 @@ class Worker:
         if not self._first_policy.called:
             self._first_policy.callback(None)
 
+    def take_openings(self, openings: list[Opening]) -> None:
+        """What break glass is in use now; sessions are told."""
+        self._openings = tuple(openings)
+        for each in list(self._open):
+            if hasattr(each, "broken"):
+                each.broken()
+
     # -- IWorker -----------------------------------------------------------------------------------------------
 
     def recorder(self, admission: Admission) -> IRecorder:
@@ -132,6 +141,12 @@ class Worker:
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
         self._log.event(name, fields)
+
+    def opening(self, identity: Identity, target: str, now: float) -> Opening | None:
+        mine = [each for each in self._openings if (each.identity, each.target) == (identity.name, target)]
+        good = [each for each in mine if now < each.until and each.scopes in (None, identity.scopes)]
+        # of two the one that lasts
+        return max(good, key=lambda each: each.until, default=None)
 
     def available(self) -> str:
         away = self.context.link.away_since if self.context.link is not None else None

@@ -402,7 +402,7 @@ def _set(found: _Findings, node: Node) -> None:
         return
     value = _argument(node)
     reset = kind in ("VAR_RESET", "VAR_SET_DEFAULT")
-    if name == "hoopd.reason":
+    if name in session_settings.OWN:
         found.classes.add("session")
         found.effect = Effect("reset" if reset else "set", name, None if reset else value)
         return

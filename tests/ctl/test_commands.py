@@ -43,6 +43,16 @@ CALLER = {
     "proof": "token:x", "expires_at": None,
 }  # fmt: skip
 
+GLASS = {
+    "id": "G-7KQ2M9", "state": "to review", "skipped": 2, "review_by": ["group:leads"], "auditors": True,
+    "review_due": 90.0, "ended_at": 50.0, "ended_by": "user:priya", "ended_why": "closed", "reviewed_at": None,
+    "reviewed_by": "", "verdict": "", "findings": "",
+    "opening": {
+        "identity": "user:priya", "act": None, "target": "orders", "rule": "orders.break_glass.sre", "skip": ["holds"],
+        "reason": "INC-1", "opened_at": 0.0, "until": 60.0,
+    },
+}  # fmt: skip
+
 #: words, standard input, verb, arguments that are sent, answer, what is printed
 CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["whoami"], "", "whoami", {}, CALLER, "user:ada (human)"),
@@ -80,6 +90,13 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
      {"id": "A-7KQ2M9", "reason": "fine"}, APPROVAL, "more people must agree"),
     (["approvals", "deny", "A-7KQ2M9"], "not today\n", "approvals.deny",
      {"id": "A-7KQ2M9", "reason": "not today"}, {**APPROVAL, "state": "denied"}, "is told why"),
+    (["break-glass", "open", "orders", "--reason", "INC-1"], "", "break-glass.open",
+     {"target": "orders", "reason": "INC-1"}, GLASS, "G-7KQ2M9: holds are skipped on orders until 1970-01-01 00:01:00Z"),
+    (["break-glass", "close", "G-7KQ2M9"], "", "break-glass.close", {"id": "G-7KQ2M9"}, GLASS, "G-7KQ2M9 has ended"),
+    (["break-glass", "list"], "", "break-glass.list", {}, [GLASS], "G-7KQ2M9  to review"),
+    (["break-glass", "show", "G-7KQ2M9"], "", "break-glass.show", {"id": "G-7KQ2M9"}, GLASS, "group:leads, auditors"),
+    (["break-glass", "review", "G-7KQ2M9", "--verdict", "ok", "--findings", "as told"], "", "break-glass.review",
+     {"id": "G-7KQ2M9", "verdict": "ok", "findings": "as told"}, GLASS, "is reviewed: ok"),
     (["sessions", "list", "--identity", "user:priya", "--since", "2026-11-21T03:00"], "", "sessions.list",
      {"identity": "user:priya", "since": 1795230000.0}, [SESSION], "S-1      1970-01-01 00:00:00Z  62 s"),
     (["sessions", "show", "S-1"], "", "sessions.show", {"id": "S-1"}, SESSION, "3, 1 refused, 0 held"),

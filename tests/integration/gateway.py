@@ -23,7 +23,7 @@ from hoopd.masking.redactors import Redactors
 from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.protocols.postgres.plugin import PostgresPlugin
 from hoopd.secret import Secret
-from hoopd.values import Admission, Approval, Grant, HeldOperation, Identity, Proof, Target, TargetTls, Vote
+from hoopd.values import Admission, Approval, Grant, HeldOperation, Identity, Opening, Proof, Target, TargetTls, Vote
 from hoopd.vault.memory import MemoryVault
 from tests.integration.postgres import PostgresServer
 
@@ -136,7 +136,9 @@ class Gateway:
         self.vault = MemoryVault(reactor)
         self.vault.put("orders-app", Secret(server.app_password), "user:root")
         self.approvals = Approvals(reactor)
-        self.sessions = self
+        self.sessions = self.break_glass = self
+        self.in_use: Opening | None = None
+        self.skipped: list[HeldOperation] = []
         self.recorders: list[MemoryRecorder] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.live: set[Any] = set()
@@ -205,6 +207,21 @@ class Gateway:
         for each in list(self.live):
             if each.session is not None and each.session == self.keys.get(key):
                 each.cancel()
+        return succeed(None)
+
+    # -- IBreakGlass -------------------------------------------------------------------------------------------
+
+    def opening(self, identity: Identity, target: str, now: float) -> Opening | None:
+        return self.in_use
+
+    def open(self, session: str, token: Secret, reason: str) -> Deferred[Opening]:
+        return fail(Failure(Denied("no break_glass rule gives a right")))
+
+    def close(self, session: str, token: Secret) -> Deferred[list[str]]:
+        return succeed([])
+
+    def skip(self, session: str, token: Secret, held: HeldOperation) -> Deferred[None]:
+        self.skipped.append(held)
         return succeed(None)
 
     # -- IWorker -----------------------------------------------------------------------------------------------

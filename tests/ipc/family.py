@@ -13,7 +13,7 @@ from hoopd.ipc.broker import Peers
 from hoopd.ipc.link import Link
 from hoopd.ipc.transport import pair
 from hoopd.secret import Secret
-from hoopd.values import Admission, Approval, Grant, HeldOperation, Identity, Peer, Proof, Target
+from hoopd.values import Admission, Approval, Grant, HeldOperation, Identity, Opening, Peer, Proof, Target
 
 TARGET = Target(name="orders", protocol="postgres", host="db", port=5432, databases=("orders",))
 PROOF = Proof("priya", Secret(b"\x00token\xff"), Peer("127.0.0.1", 4711, True))
@@ -49,7 +49,7 @@ class Script:
         self.answers: dict[str, Any] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.targets = {"orders": TARGET}
-        self.sessions = self.approvals = self.vault = self
+        self.sessions = self.approvals = self.vault = self.break_glass = self
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -78,6 +78,7 @@ class BrokerRole:
         self.gone: list[str] = []
         self.verifiers: list[Any] = []
         self.document = b"policy 1"
+        self.in_use: list[Opening] = []
 
     def worker_services(self, worker: str) -> Script:
         self.worker = worker
@@ -95,18 +96,25 @@ class BrokerRole:
     def policy_document(self) -> bytes:
         return self.document
 
+    def openings(self) -> list[Opening]:
+        return self.in_use
+
 
 class WorkerRole:
     """IWorkerRole that remembers."""
 
     def __init__(self) -> None:
         self.policies: list[bytes] = []
+        self.openings: list[list[Opening]] = []
         self.sessions: list[tuple[str, Secret]] = []
         self.cancelled: list[str] = []
         self.ended: list[tuple[str, str]] = []
 
     def take_policy(self, document: bytes) -> None:
         self.policies.append(document)
+
+    def take_openings(self, openings: list[Opening]) -> None:
+        self.openings.append(openings)
 
     def live_sessions(self) -> list[tuple[str, Secret]]:
         return self.sessions

@@ -279,6 +279,11 @@ class ClientConnection(Protocol):
         if self._relay is not None:
             self._relay.catalogue_changed(catalogue)
 
+    def broken(self) -> None:
+        """What break glass is in use has changed."""
+        if self._relay is not None:
+            self._relay.broken()
+
     # -- what the worker calls ---------------------------------------------------------------------------------
 
     def cancel(self) -> None:

@@ -115,9 +115,10 @@ def error_response(
     return message(kind, error_payload(encoded))
 
 
-def notice(text: str, detail: str = "", hint: str = "") -> bytes:
-    """Build a NoticeResponse."""
-    return error_response("00000", text, detail, hint, "NOTICE", NOTICE)
+def notice(text: str, detail: str = "", hint: str = "", severity: str = "NOTICE") -> bytes:
+    """Build a NoticeResponse. @param severity: NOTICE or WARNING"""
+    code = "01000" if severity == "WARNING" else "00000"
+    return error_response(code, text, detail, hint, severity, NOTICE)
 
 
 def authentication(code: int, payload: bytes = b"") -> bytes:

@@ -224,6 +224,13 @@ class Core:
             held.state, held.refusal = "refused", refusal
             self.pump()
 
+    def glass_answered(self, refusal: Refusal | None) -> None:
+        """The broker's answer to AskBreakGlass."""
+        glass = self.state.glass
+        if glass is not None:
+            glass.answered, glass.refusal = True, refusal
+            self.pump()
+
     def refreshed(self, catalogue: Catalogue) -> None:
         """The present catalogue; also when nobody asked."""
         self.state.catalogue = catalogue

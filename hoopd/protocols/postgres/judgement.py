@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hoopd.flow.judge import Judgements, merged
 from hoopd.policy.snapshot import OPAQUE
 from hoopd.policy.statements import operation
+from hoopd.sql import settings as session_settings
 from hoopd.sql.analysis import Analysis, SessionSettings, Statement, analyse
 from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.coverage import derived
 from hoopd.sql.grammar import ParseTree, Unparsed, parse
 from hoopd.sql.lineage import OutputPlan, output_plan
 from hoopd.sql.scrub import parameters_to_redact, redact, redact_tokens
-from hoopd.values import Decision, Identity, Mask, Operation, Target
+from hoopd.values import Decision, Identity, Mask, Opening, Operation, Target
 
 #: a statement that says nothing, as drivers send for a ping
 _NOTHING = Decision("allow", why="an empty statement does nothing")
@@ -64,7 +65,9 @@ class Judgement:
     """
     @ivar decision: on the whole text; it runs wholly or not at all.
     @ivar refusal: set if it does not run, whatever else.
-    @ivar own: the statement is answered by the gateway: C{"set"}, C{"reset"}, C{"show"} of hoopd.reason.
+    @ivar own: the statement is answered by the gateway: C{"set"}, C{"reset"}, C{"show"} of the setting C{setting}.
+    @ivar reason: what it sets, or the session's reason.
+    @ivar opening: break glass that is in use.
     """
 
     text: bytes
@@ -77,6 +80,8 @@ class Judgement:
     catalogue: str = ""
     own: str = ""
     reason: str | None = None
+    setting: str = ""
+    opening: Opening | None = None
 
     @property
     def classes(self) -> frozenset[str]:
@@ -107,8 +112,14 @@ class Judge:
         self._now = now
 
     def masks(self) -> tuple[Mask, ...]:
-        """Masks on what this identity sees; a target that is only observed shows what it always showed."""
+        """Masks on what this identity sees, whatever break glass lets one statement or another show; a target that is
+        only observed shows what it always showed."""
         return tuple(self._worker.policy.masks(self._identity, self._target, self._now()))
+
+    def opening(self) -> Opening | None:
+        """Break glass that this identity uses on this target now."""
+        found: Opening | None = self._worker.opening(self._identity, self._target.name, self._now())
+        return found
 
     def record_masks(self) -> tuple[Mask, ...]:
         """Masks on what is recorded."""
@@ -150,7 +161,9 @@ class Judge:
     def _fingerprint(self, *depends: object) -> Hashable:
         text, settings, catalogue, *rest = depends
         version = catalogue.version if isinstance(catalogue, Catalogue) else ""
-        return (text, settings, version, *rest, self._worker.policy.version, self._identity, self._target.name)
+        opening = self.opening()
+        glass = opening.id if opening is not None else ""
+        return (text, settings, version, *rest, self._worker.policy.version, self._identity, self._target.name, glass)
 
     def unparsed(self, text: bytes, why: str, syntax: bool) -> Judgement:
         """The judgement on a text that could not be parsed elsewhere."""
@@ -174,6 +187,9 @@ class Judge:
         if analysis.refused and self._opaque(analysis.text).verdict != "allow":
             return Refusal("42501", analysis.refused, hint="See docs/sql.md for what can be followed.")
         for each in statements:
+            effect = each.statement.effect
+            if effect is not None and effect.name == "hoopd.break_glass":
+                return Refusal("42501", "SET hoopd.break_glass stands by itself: send it alone")
             if each.plan.refused is not None:
                 why, rules = each.plan.refused
                 return Refusal("42501", why, rules)
@@ -208,17 +224,23 @@ class Judge:
             effect = analysis.statements[0].effect
             assert effect is not None
             return Judgement(
-                text, analysis, (), _NOTHING, None, redacted, False, catalogue.version, effect.kind, effect.value
-            )
+                text, analysis, (), _NOTHING, None, redacted, False, catalogue.version, effect.kind, effect.value,
+                effect.name or "",
+            )  # fmt: skip
+        opening = self.opening()
         statements: list[Judged] = []
         for statement in analysis.statements:
             # what a DDL statement before it in the same text did is not in the catalogue
             uncertain = uncertain or any("ddl" in each.statement.classes for each in statements)
             asked = operation(statement, reason)
-            decision = self._worker.policy.decide(self._identity, self._target, asked, self._now())
+            decision = self._worker.policy.decide(self._identity, self._target, asked, self._now(), opening)
             plan = _plan(statement, masks, catalogue, settings, trusted, uncertain)
             kept = plan if record == masks else _plan(statement, record, catalogue, settings, trusted, uncertain)
-            statements.append(Judged(statement, decision, plan, kept, () if plan.untouched else masks, masks))
+            in_force = masks
+            if not plan.untouched and opening is not None and self._unmasks(opening):
+                decision, in_force = _unmasked(decision, opening, masks), ()
+                plan = _plan(statement, (), catalogue, settings, trusted, uncertain)
+            statements.append(Judged(statement, decision, plan, kept, () if plan.untouched else in_force, in_force))
             effect = statement.effect
             if effect is not None and effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
                 reason = effect.value
@@ -236,7 +258,26 @@ class Judge:
             hide,
             catalogue.version,
             reason=reason,
+            opening=opening,
         )
+
+    def _unmasks(self, opening: Opening) -> bool:
+        return "masks" in self._worker.policy.skips(opening, self._identity, self._target, self._now())
+
+
+def _unmasked(decision: Decision, opening: Opening, masks: tuple[Mask, ...]) -> Decision:
+    """What is shown unmasked under break glass passes as a hold does: after the broker has written it down."""
+    if decision.verdict == "deny" or not masks:
+        return decision
+    rules = decision.rules if decision.verdict == "hold" else ()
+    return evolve(
+        decision,
+        verdict="hold",
+        rules=tuple(dict.fromkeys((*rules, opening.rule))),
+        why=decision.why or f"break glass {opening.id}: {opening.reason}",
+        skipped=(*decision.skipped, *(mask.rule for mask in masks)),
+        break_glass=opening.id,
+    )
 
 
 def _plan(
@@ -257,7 +298,7 @@ def _own(analysis: Analysis) -> str | None:
     if len(analysis.statements) != 1:
         return None
     effect = analysis.statements[0].effect
-    if effect is None or effect.name != "hoopd.reason" or effect.kind not in ("set", "reset", "show"):
+    if effect is None or effect.name not in session_settings.OWN or effect.kind not in ("set", "reset", "show"):
         return None
     return effect.kind
 

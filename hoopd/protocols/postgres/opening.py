@@ -11,7 +11,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hoopd.errors import Denied, HoopdError, Unavailable
+from hoopd.errors import Denied, HoopdError, PeerError, Unavailable
 from hoopd.flow.route import Route
 from hoopd.protocols.postgres.catalogue_reader import SharedCatalogue
 from hoopd.protocols.postgres.startup import Login
@@ -75,6 +75,12 @@ class Opening:
         self.catalogue = await reading
         self.key = self._cancel_key(self.ready.key)
         await worker.sessions.register_cancel(admission.session, admission.token, self.key)
+        if login.break_glass is not None:
+            # refused is refused: whoever asks for it at the start must not learn in the middle that it is not there
+            try:
+                await worker.break_glass.open(admission.session, admission.token, login.break_glass)
+            except ValueError as error:
+                raise PeerError(f"hoopd.break_glass: {error}") from None
         self._still_wanted()
 
     def _cancel_key(self, own: bytes | None) -> bytes:

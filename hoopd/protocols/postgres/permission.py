@@ -5,6 +5,8 @@ Pure; the asking of approvers is the adapter's. Not the messages (L{hoopd.protoc
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import frozen
 
 from hoopd.errors import PeerError, Unavailable
@@ -15,7 +17,7 @@ from hoopd.protocols.postgres.judgement import Judgement, Refusal
 from hoopd.protocols.postgres.session import AskHold, Expected, Held, Portal
 from hoopd.protocols.postgres.startup import check_reason
 from hoopd.protocols.postgres.state import State
-from hoopd.values import HeldOperation
+from hoopd.values import HeldOperation, Opening
 
 #: SQL statements that make or drop portals under names of their choice
 _CURSORS = frozenset({"DeclareCursorStmt", "ClosePortalStmt"})
@@ -95,6 +97,8 @@ class Permission:
             reason=state.reason,
             holds=decision.holds,
             policy=decision.policy,
+            skipped=decision.skipped,
+            break_glass=decision.break_glass,
         )
         state.held = Held(number)
         in_transaction = state.status != b"I" or state.segment_executes > 0
@@ -114,10 +118,14 @@ class Permission:
     ) -> None:
         """Write the operation frame; nothing of the operation has been forwarded yet."""
         state = self.state
-        verdict = "deny" if refusal is not None else "hold" if approval is not None else "allow"
+        # an empty approval is none: break glass let it pass
+        verdict = "deny" if refusal is not None else "hold" if approval else "allow"
+        approval = approval or None
         frame = records.operation(number, judgement, verdict, state.reason, bind, refusal, approval)
         state.route.record("operation", frame)
         fields = records.event(frame)
+        if judgement.opening is not None:
+            self._loud(judgement.opening, verdict, fields)
         if refusal is not None:
             state.route.denied += 1
             fields.pop("observed", None)
@@ -128,8 +136,15 @@ class Permission:
         fields.pop("why", None)
         fields.pop("hint", None)
         state.route.event("operation.allowed", fields)
-        if state.route.durable(judgement.classes, approval is not None):
+        passed = approval is not None or bool(judgement.decision.break_glass)
+        if state.route.durable(judgement.classes, passed):
             state.sync_needed = True
+
+    def _loud(self, opening: Opening, verdict: str, fields: dict[str, Any]) -> None:
+        wanted = ("operation", "rules", "classes", "objects", "text", "reason")
+        told = {name: fields[name] for name in wanted}
+        told |= {"use": opening.id, "rule": opening.rule, "act": opening.act, "decision": verdict}
+        self.state.route.event("break-glass.operation", told)
 
     def follow(self, judgement: Judgement, expected: Expected) -> None:
         """What a forwarded text changes in the session, as far as we keep track of it."""

@@ -44,6 +44,8 @@ class PostgresFactory(Factory):
             queue=limits.queue_bytes,
             record_rows=worker.config.record_rows,
             record_bytes=worker.config.record_bytes,
+            loud_rows=worker.config.break_glass_rows,
+            loud_bytes=worker.config.break_glass_bytes,
         )
         self._unknown: OrderedDict[ClientConnection, None] = OrderedDict()
 

@@ -48,7 +48,7 @@ def operation(
     approval: str | None = None,
 ) -> dict[str, Any]:
     """The operation frame, written before anything is forwarded."""
-    said = judgement.decision
+    said, opening = judgement.decision, judgement.opening
     masks = {mask.rule for statement in judgement.statements for mask in statement.masks}
     return {
         "operation": number,
@@ -66,10 +66,12 @@ def operation(
         "approval": approval,
         "reason": reason,
         "policy": said.policy,
+        # only where glass is broken: what was let pass, if anything
+        **({} if opening is None else {"break_glass": opening.id, "skipped": list(said.skipped)}),
     }
 
 
 def event(frame: dict[str, Any]) -> dict[str, Any]:
     """The fields of a frame that go to the log as well."""
-    left_out = ("decision", "statement", "masks", "parameters")
+    left_out = ("decision", "statement", "masks", "parameters", "break_glass", "skipped")
     return {name: value for name, value in frame.items() if name not in left_out}

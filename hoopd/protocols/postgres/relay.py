@@ -13,19 +13,21 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from hoopd.display import utc
 from hoopd.errors import HoopdError, TargetError
 from hoopd.flow.route import Notice
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.postgres import backend, errors, withhold
 from hoopd.protocols.postgres.core import Core
-from hoopd.protocols.postgres.judgement import Judge
+from hoopd.protocols.postgres.judgement import Judge, Refusal
 from hoopd.protocols.postgres.opening import Opening
-from hoopd.protocols.postgres.session import AskCancel, AskEnd, AskHold, AskParse, AskRefresh
+from hoopd.protocols.postgres.session import AskBreakGlass, AskCancel, AskEnd, AskHold, AskParse, AskRefresh
 from hoopd.protocols.postgres.state import State
 from hoopd.protocols.postgres.target import cancel
 from hoopd.protocols.postgres.valve import Valve
 from hoopd.sql.grammar import Unparsed
-from hoopd.values import Approval
+from hoopd.values import Approval, HeldOperation
+from hoopd.values import Opening as GlassOpening
 
 
 class Relay:
@@ -64,7 +66,7 @@ class Relay:
         self._guarded = guarded
         self._finish = finish
         self._over = False
-        self._holding: Deferred[Approval] | None = None
+        self._holding: Deferred[Approval | None] | None = None
         self._outgoing: list[bytes] = []
         self._outgoing_size = 0
         self._syncing = False
@@ -92,6 +94,9 @@ class Relay:
             )
         )
         self._valve = Valve(client)
+        #: break glass that the client knows of, and notices that wait until the target owes nothing
+        self._known: GlassOpening | None = None
+        self._notices: list[bytes] = []
 
     def begin(self) -> None:
         """Tell the client that it is in, and carry."""
@@ -106,6 +111,22 @@ class Relay:
         self._target.transport.registerProducer(self._valve, True)
         self._client.registerProducer(Valve(self._target.transport), True)
         self._target.begin(self._target_bytes, self._target_lost)
+        self.broken()
+
+    def broken(self) -> None:
+        """Break glass may be in use, or may not be any more: tell, as soon as no message of the target is cut by it."""
+        now, known = self.core.state.judge.opening(), self._known
+        if self._over or (now and now.id) == (known and known.id):
+            return
+        self._known = now
+        if now is not None:
+            text = f"hoopd: break glass {now.id} is open until {utc(now.until)}: {', '.join(now.skip)} are skipped"
+            detail = "Everything is recorded, told to others, and will be reviewed."
+            hint = "RESET hoopd.break_glass closes it."
+        else:
+            text, detail, hint = f"hoopd: break glass {known.id if known else ''} has ended", "", ""
+        self._notices.append(backend.notice(text, detail, hint, "WARNING"))
+        self._guarded(self._carry)
 
     def close(self, client_gone: bool) -> None:
         """Carry no more; what the client may still have goes out."""
@@ -177,6 +198,9 @@ class Relay:
                 _ASKS[type(ask)](self, ask)
             if self._over:
                 return
+        if self._notices and not core.busy:
+            notices, self._notices = self._notices, []
+            self._client.writeSequence(notices)
         waiting = core.backlog + self._outgoing_size
         if waiting > state.limits.queue and not core.holding:
             self._valve.shut("backlog")
@@ -223,7 +247,7 @@ class Relay:
     def _hold(self, ask: AskHold) -> None:
         holding = self._route.hold(ask.operation, ask.held, ask.in_transaction, self._tell_held, self._present)
         self._holding = holding
-        holding.addCallbacks(self._released, self._not_released)
+        holding.addCallback(self._released, ask.held).addErrback(self._not_released)
 
     def _tell_held(self, approval: Approval, notice: Notice) -> None:
         if not self._over:
@@ -237,10 +261,14 @@ class Relay:
         there = await answers(self._factory.worker.reactor, self._client, lambda: self._client.write(notice))
         return there and not self._over
 
-    def _released(self, approval: Approval) -> None:
+    def _released(self, approval: Approval | None, held: HeldOperation) -> None:
         self._holding = None
-        if not self._over:
-            self._resume(self.core.released, approval.id)
+        if self._over:
+            return
+        if held.break_glass:
+            text = f"hoopd: break glass {held.break_glass} lets this pass: {', '.join(held.skipped)}"
+            self._client.write(backend.notice(text, "It is recorded, and will be reviewed.", "", "WARNING"))
+        self._resume(self.core.released, approval.id if approval is not None else "")
 
     def _not_released(self, failure: Failure) -> None:
         self._holding = None
@@ -250,6 +278,26 @@ class Relay:
             self.log.failure("a hold failed", failure)
         if not self._over:
             self._resume(self.core.refused, errors.refusal(failure.value))
+
+    def _break_glass(self, ask: AskBreakGlass) -> None:
+        glass, admission = self._factory.worker.break_glass, self._admission
+        if ask.reason is None:
+            asked = glass.close(admission.session, admission.token)
+        else:
+            asked = glass.open(admission.session, admission.token, ask.reason)
+        asked.addCallback(lambda done: self._glass_answered(None)).addErrback(self._glass_refused)
+
+    def _glass_refused(self, failure: Failure) -> None:
+        if failure.check(ValueError):
+            self._glass_answered(Refusal("22023", failure.getErrorMessage()))
+            return
+        if not failure.check(HoopdError):
+            self.log.failure("break glass failed", failure)
+        self._glass_answered(errors.refusal(failure.value))
+
+    def _glass_answered(self, refusal: Refusal | None) -> None:
+        if not self._over:
+            self._resume(self.core.glass_answered, refusal)
 
     def _parse(self, ask: AskParse) -> None:
         core = self.core
@@ -288,6 +336,7 @@ class Relay:
 
 _ASKS: dict[type, Callable[[Relay, Any], None]] = {
     AskHold: Relay._hold,
+    AskBreakGlass: Relay._break_glass,
     AskParse: Relay._parse,
     AskRefresh: Relay._refresh,
     AskCancel: Relay._cancel_target,

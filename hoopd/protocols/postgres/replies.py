@@ -22,8 +22,11 @@ from hoopd.protocols.postgres.state import State
 
 _TEXT = 25
 
-#: the columns of SHOW hoopd.reason, answered by ourselves
-_SHOWN = (Column(b"hoopd.reason", 0, 0, _TEXT),)
+
+def _shown(expected: Expected) -> tuple[Column, ...]:
+    """The columns of SHOW of one of our own settings, answered by ourselves."""
+    name = expected.judgement.setting if expected.judgement is not None else "hoopd.reason"
+    return (Column(name.encode(), 0, 0, _TEXT),)
 
 
 class Replies:
@@ -117,7 +120,7 @@ class Replies:
         expected = self._head("describe")
         self.state.fifo.popleft()
         if expected.own == "show":
-            self._tell(expected, backend.row_description(_SHOWN))
+            self._tell(expected, backend.row_description(_shown(expected)))
             return
         self._described(expected, ())
         self._tell(expected, buffer[at:end])
@@ -175,7 +178,7 @@ class Replies:
             return
         if expected.own == "show":
             if expected.kind == "query":
-                self._tell(expected, backend.row_description(_SHOWN))
+                self._tell(expected, backend.row_description(_shown(expected)))
             self._tell(expected, backend.data_row((expected.own_value.encode(),)))
         self._tell(expected, backend.command_complete(expected.own.upper()))
 

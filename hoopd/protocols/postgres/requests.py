@@ -10,13 +10,24 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from hoopd.display import utc
 from hoopd.errors import PeerError
 from hoopd.protocols.postgres import frontend, records
 from hoopd.protocols.postgres.frontend import Execute, Parse
 from hoopd.protocols.postgres.judgement import Judgement, Refusal
 from hoopd.protocols.postgres.names import UNSETTLED
 from hoopd.protocols.postgres.permission import Permission
-from hoopd.protocols.postgres.session import POISON, POISON_NAME, AskEnd, Expected, Portal, Prepared, Run
+from hoopd.protocols.postgres.session import (
+    POISON,
+    POISON_NAME,
+    AskBreakGlass,
+    AskEnd,
+    Expected,
+    Glass,
+    Portal,
+    Prepared,
+    Run,
+)
 from hoopd.protocols.postgres.startup import check_reason
 from hoopd.protocols.postgres.state import State
 
@@ -70,11 +81,13 @@ class Requests:
         if judgement is None:
             return False
         if judgement.own:
+            if not self._glass(judgement):
+                return False
             refused = self._own(judgement)
             if refused is not None:
                 self._refuse_query(state.route.next_operation(), judgement, refused)
                 return True
-            state.expect(Expected("query", own=judgement.own, own_value=state.reason or "", judgement=judgement))
+            state.expect(Expected("query", own=judgement.own, own_value=self._shown(judgement), judgement=judgement))
             state.to_target.append(frontend.query(b""))
             return True
         outcome = self._permission.ask(judgement, None, text)
@@ -90,8 +103,9 @@ class Requests:
         self._permission.record(number, judgement, None, approval)
         expected = Expected("query", number, judgement=judgement)
         limit, rules = judgement.decision.limits.max_rows, judgement.decision.rules
+        loud = judgement.opening is not None
         expected.runs = deque(
-            Run(number, each, approval=approval, limit=limit, rule=rules, started=state.now())
+            Run(number, each, approval=approval, limit=limit, rule=rules, started=state.now(), loud=loud)
             for each in judgement.statements
         )
         if not expected.runs:
@@ -212,7 +226,7 @@ class Requests:
             if judgement is None:
                 return False
             expected.judgement, expected.own = judgement, judgement.own
-            expected.own_value = state.reason or ""
+            expected.own_value = self._shown(judgement)
         state.expect(expected)
         state.to_target.append(buffer[at:end])
         return True
@@ -236,11 +250,13 @@ class Requests:
             self._poison(Expected("execute", refusal=Refusal("42501", "the statement means something else now")))
             return True
         if prepared.own:
+            if not self._glass(judgement):
+                return False
             refused = self._own(judgement)
             if refused is not None:
                 self._poison(Expected("execute", refusal=refused))
                 return True
-            state.expect(Expected("execute", own=judgement.own, own_value=state.reason or "", judgement=judgement))
+            state.expect(Expected("execute", own=judgement.own, own_value=self._shown(judgement), judgement=judgement))
             state.to_target.append(buffer[at:end])
             return True
         outcome = self._permission.ask(judgement, portal, prepared.text)
@@ -261,7 +277,7 @@ class Requests:
         self._permission.record(number, judgement, portal.bind, approval)
         judged = judgement.statements[0] if judgement.statements else None
         run = Run(number, judged, portal, approval, judgement.decision.limits.max_rows, judgement.decision.rules)
-        run.formats, run.started = portal.bind.results, state.now()
+        run.formats, run.started, run.loud = portal.bind.results, state.now(), judgement.opening is not None
         prepared = portal.prepared
         if portal.columns is None and prepared.described is judgement:
             portal.columns = prepared.columns
@@ -351,14 +367,35 @@ class Requests:
         self.state.to_target.append(Parse(POISON_NAME, POISON).encode())
 
     def _own(self, judgement: Judgement) -> Refusal | None:
-        """SET, RESET and SHOW of hoopd.reason, in whose place the server runs an empty statement."""
+        """SET, RESET and SHOW of the gateway's settings, in whose place the server runs an empty statement."""
         if judgement.own == "show":
             return None
+        if judgement.setting == "hoopd.break_glass":
+            glass, self.state.glass = self.state.glass, None
+            return glass.refusal if glass is not None else None
         try:
             self.state.reason = check_reason(judgement.reason) if judgement.own == "set" else None
         except PeerError as error:
             return Refusal("22023", str(error))
         return None
+
+    def _glass(self, judgement: Judgement) -> bool:
+        """Have break glass opened or closed, if that is what is asked. @return: False: not answered yet"""
+        state = self.state
+        if judgement.setting != "hoopd.break_glass" or judgement.own == "show":
+            return True
+        if state.glass is None:
+            if state.fifo:
+                return self._permission.after_replies()
+            state.glass = Glass()
+            state.asks.append(AskBreakGlass(judgement.reason if judgement.own == "set" else None))
+        return state.glass.answered
+
+    def _shown(self, judgement: Judgement) -> str:
+        if judgement.setting != "hoopd.break_glass":
+            return self.state.reason or ""
+        opening = self.state.judge.opening()
+        return "" if opening is None else f"{opening.id} until {utc(opening.until)}: {opening.reason}"
 
 
 def _needs_columns(run: Run) -> bool:

@@ -64,8 +64,12 @@ class Results:
         return run.masks is None and run.limit is None and run.portal is None and self._kept(run)
 
     def _kept(self, run: Run) -> bool:
+        rows, octets = self._bounds(run)
+        return run.kept >= rows or run.kept_octets >= octets
+
+    def _bounds(self, run: Run) -> tuple[int, int]:
         limits = self.state.limits
-        return run.kept >= limits.record_rows or run.kept_octets >= limits.record_bytes
+        return (limits.loud_rows, limits.loud_bytes) if run.loud else (limits.record_rows, limits.record_bytes)
 
     def rows(self, run: Run, buffer: bytes, at: int, stop: int, count: int) -> bytes:
         """C{count} whole DataRow messages from C{at} to C{stop}. @return: what the client is sent of them"""
@@ -131,10 +135,9 @@ class Results:
             if run.digest is None:
                 run.digest = hashlib.sha256()
             run.digest.update(octets)
-        limits = self.state.limits
         if self._kept(run):
             return
-        wanted = limits.record_rows - run.kept
+        wanted = self._bounds(run)[0] - run.kept
         if same:
             kept = sample(octets, 0, len(octets), wanted, None, self._formats(run))
         else:

@@ -76,6 +76,8 @@ class Run:
     record_masks: Masks | None = None
     rows: int = 0
     octets: int = 0
+    #: under break glass: more of the result is recorded
+    loud: bool = False
     kept: int = 0
     kept_octets: int = 0
     digest: Any = None
@@ -131,6 +133,21 @@ class AskHold:
     in_transaction: bool
 
 
+@define(eq=False)
+class Glass:
+    """SET or RESET of hoopd.break_glass, until the broker has answered. @ivar refusal: its answer, if it is no"""
+
+    answered: bool = False
+    refusal: Refusal | None = None
+
+
+@frozen
+class AskBreakGlass:
+    """Break glass for C{reason}, or close what is open; answer with glass_answered()."""
+
+    reason: str | None
+
+
 @frozen
 class AskParse:
     """Parse this text outside this process; answer with parsed()."""
@@ -157,7 +174,7 @@ class AskEnd:
     why: str
 
 
-Ask = AskHold | AskParse | AskRefresh | AskCancel | AskEnd
+Ask = AskHold | AskBreakGlass | AskParse | AskRefresh | AskCancel | AskEnd
 
 
 @frozen
@@ -174,3 +191,5 @@ class CoreLimits:
     queue: int = 1024 * 1024
     record_rows: int = 1000
     record_bytes: int = 1024 * 1024
+    loud_rows: int = 100_000
+    loud_bytes: int = 64 * 1024 * 1024

@@ -83,6 +83,8 @@ class Login:
     unknown: tuple[bytes, ...]
     #: what the client wants to be asked for: C{"password"}, C{"oauth"}, or C{""}: whatever the listener says
     proof: str = ""
+    #: the reason to break glass as the session begins
+    break_glass: str | None = None
 
     @property
     def negotiate(self) -> bool:
@@ -185,6 +187,7 @@ def login(minor: int, payload: bytes, named: str = "") -> Login:
     from_options, reason = options(settings.pop("options", ""))
     merged = {**from_options, **{name.lower(): value for name, value in settings.items()}}
     reason = merged.pop("hoopd.reason", reason)
+    break_glass = merged.pop("hoopd.break_glass", None)
     proof = merged.pop("hoopd.proof", "")
     if proof not in ("", "password", "oauth"):
         raise Denied(f'hoopd.proof cannot be "{proof}"', hint="Use hoopd.proof=password or hoopd.proof=oauth.")
@@ -195,7 +198,7 @@ def login(minor: int, payload: bytes, named: str = "") -> Login:
             )
     application_name = merged.pop("application_name", "")
     target, rest = _target(database, user, named)
-    return Login(user, target, rest, merged, check_reason(reason), application_name, minor, unknown, proof)
+    return Login(user, target, rest, merged, check_reason(reason), application_name, minor, unknown, proof, break_glass)
 
 
 def _target(database: str, user: str, named: str) -> tuple[str, str]:

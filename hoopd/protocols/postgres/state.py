@@ -14,7 +14,7 @@ from typing import Any
 
 from hoopd.protocols.postgres.judgement import Judge, Judgement
 from hoopd.protocols.postgres.names import Namespace
-from hoopd.protocols.postgres.session import Ask, AskParse, CoreLimits, Expected, Held, Portal, Prepared, Run
+from hoopd.protocols.postgres.session import Ask, AskParse, CoreLimits, Expected, Glass, Held, Portal, Prepared, Run
 from hoopd.sql.analysis import SessionSettings
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
 from hoopd.sql.coverage import coverage
@@ -80,6 +80,7 @@ class State:
         self.cancelling = False
         self.copy_in: Run | None = None
         self.held: Held | None = None
+        self.glass: Glass | None = None
         self.temporary = 0
         self.uncertain = False
         self.stale = False

@@ -84,6 +84,9 @@ class Broker:
     def verifier_attached(self, verifier: Any) -> None:
         self.verifiers += 1
 
+    def openings(self) -> list[Any]:
+        return []
+
     def policy_document(self) -> bytes:
         return wire.encode(self.context.policies)
 

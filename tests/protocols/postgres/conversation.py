@@ -79,7 +79,7 @@ class Conversation:
 
     def __init__(self, group: str = "eng", **limits: int) -> None:
         self.route = Route()
-        worker = SimpleNamespace(policy=POLICY_SNAPSHOT)
+        worker = SimpleNamespace(policy=POLICY_SNAPSHOT, opening=lambda identity, target, now: None)
         judge = Judge(worker, Identity("p", "human", frozenset({group})), TARGET, Judgements(), lambda: 1000.0)
         self.state = State(
             judge, self.route, CoreLimits(**limits), catalogue(), lambda: Redactors(b"k" * 32), "S-1", "orders",
