@@ -46,7 +46,10 @@ def plain(value: Any) -> Any:
 @implementer(IAdministration)
 @define(eq=False)
 class Administration:
-    """@ivar reload: asks the supervisor; Deferred of None."""
+    """
+    @ivar reload: asks the supervisor; Deferred of None.
+    @ivar condition: L{hoopd.administration_condition.Condition}.
+    """
 
     identities: Any
     bootstrap: Any
@@ -62,6 +65,7 @@ class Administration:
     clock: Any
     event: Callable[[str, dict[str, Any]], None]
     reload: Callable[[], Deferred[None]]
+    condition: Any
 
     def call(self, token: Secret, verb: str, arguments: Arguments) -> Deferred[Any]:
         """See L{IAdministration.call}."""
@@ -135,12 +139,15 @@ class Administration:
 
     async def status(self, caller: Identity, arguments: Arguments) -> Any:
         pending = await self.approvals.find(states=["pending"])
-        return {
+        known = {
             "version": hoopd.__version__,
             "policy": self.policy().version,
             "sessions": len(self.admissions.live),
             "pending": len(pending),
         }
+        if not caller.duties & {"administrator", "auditor"}:
+            return known
+        return {**known, **plain(await self.condition.describe(pending))}
 
     # -- identities and tokens ---------------------------------------------------------------------------------
 
@@ -266,6 +273,18 @@ class Administration:
     async def audit_views(self, caller: Identity, a: Arguments) -> Any:
         return await self.views.find(a.get("by"), a.get("subject"), a.get("since"), a.get("until"))
 
+    async def sessions_end(self, caller: Identity, a: Arguments) -> Any:
+        if not a["reason"].strip():
+            raise ValueError("a session is ended for a reason")
+        self.admissions.end(a["id"], caller.name, a["reason"])
+        return {"id": a["id"]}
+
+    async def audit_checkpoint(self, caller: Identity, a: Arguments) -> Any:
+        # before it is signed: whoever asked for a checkpoint is under it
+        act = {"verb": "audit.checkpoint", "by": caller.name, "subject": "", "detail": {}}
+        await self.ledger.append("administration", act)
+        return {"note": await self.ledger.checkpoint(), "witnesses": len(self.ledger.witnesses)}
+
     async def audit_key(self, caller: Identity, a: Arguments) -> Any:
         return {"verifier": self.ledger.verifier_key}
 
@@ -367,6 +386,8 @@ _ACTS: dict[str, _Act] = {
     "sessions.list": Administration.sessions_list,
     "sessions.show": Administration.sessions_show,
     "sessions.recording": Administration.sessions_recording,
+    "sessions.end": Administration.sessions_end,
+    "audit.checkpoint": Administration.audit_checkpoint,
     "audit.key": Administration.audit_key,
     "audit.views": Administration.audit_views,
     "policy.show": Administration.policy_show,

@@ -37,7 +37,9 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             (), {"name": "str", "password": "str", "lifetime": "float?"}, "a token for a person's password", True, True
         ),
         "whoami": Verb((), {}, "the identity that a token proves"),
-        "status": Verb((), {}, "version, policy, live sessions, pending approvals"),
+        "status": Verb(
+            (), {}, "how the gateway is; processes, record and what is wrong for administrators and auditors"
+        ),
         "identities.add": Verb(_ADMIN, {"name": "str", "groups": "list?", "duties": "list?"}, "a local identity", True),
         "identities.list": Verb(_LOOK, {}, "local identities"),
         "identities.disable": Verb(_ADMIN, {"name": "str", "why": "str?"}, "lock out, end live sessions", True),
@@ -87,6 +89,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             "who looked at the record",
             views=True,
         ),
+        "sessions.end": Verb(_ADMIN, {"id": "str", "reason": "str"}, "end a live session now", True),
+        "audit.checkpoint": Verb(_LOOK, {}, "sign and publish the ledger's head now"),
         "audit.key": Verb((), {}, "the ledger's verifier key"),
         "policy.show": Verb(_LOOK, {}, "version and files of the policy in force"),
         "policy.explain": Verb(

@@ -88,6 +88,8 @@ class Ledger:
         self._offset = 0
         self._broken = ""
         self._head: tuple[int, str] = (0, "")
+        #: when the newest checkpoint was signed, or this began: seconds since the epoch
+        self.signed_at = float(clock.seconds())
         self._signing = False
         self._asked: list[Deferred[str]] = []
         self._timer: Any = None
@@ -103,6 +105,16 @@ class Ledger:
     def size(self) -> int:
         """Number of leaves."""
         return self._tree.size
+
+    @property
+    def signed(self) -> int:
+        """Number of leaves under the newest checkpoint."""
+        return self._head[0]
+
+    @property
+    def broken(self) -> str:
+        """Why nothing can be appended any more; empty while it can."""
+        return self._broken
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
@@ -336,6 +348,7 @@ class Ledger:
         note = self._signer.sign(Checkpoint(self.origin, size, self._tree.root(size)).text())
         await self._in_thread(self._keep, checkpoints.entry(note))
         self._head = (size, note)
+        self.signed_at = self._clock.seconds()
         self._publish(size, note)
         return note
 

@@ -139,6 +139,16 @@ class Witness:
         if url.scheme == "http" and url.hostname not in ("127.0.0.1", "::1", "localhost"):
             raise ConfigError("a witness is published to over https", key="audit.witness")
 
+    @property
+    def behind(self) -> int:
+        """Checkpoints that it has not taken yet."""
+        return len(self._waiting)
+
+    @property
+    def attempts(self) -> int:
+        """How often the oldest of those was tried in vain."""
+        return self._attempts
+
     def publish(self, origin: str, size: int, note: str) -> None:
         """Send a checkpoint, now or when the witness is back."""
         self._waiting.append((file_name(origin, size), size, note))

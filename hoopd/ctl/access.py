@@ -127,25 +127,6 @@ def whoami(gateway: Gateway, json_: bool) -> None:
 
 
 @click.command()
-@as_json
-@click.pass_obj
-def status(gateway: Gateway, json_: bool) -> None:
-    """Say how the gateway is."""
-    found = gateway.call("status")
-    if json_:
-        print_json(found)
-        return
-    pairs(
-        [
-            ("hoopd", found["version"]),
-            ("policy", found["policy"]),
-            ("running sessions", str(found["sessions"])),
-            ("waiting for approval", str(found["pending"])),
-        ]
-    )
-
-
-@click.command()
 @click.pass_obj
 def reload(gateway: Gateway) -> None:
     """Check the configuration on disk and run with it; a wrong one changes nothing."""

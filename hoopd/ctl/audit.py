@@ -89,6 +89,18 @@ def views(
         table(_VIEWS, found, "nobody looked at anything")
 
 
+@command.command("checkpoint")
+@as_json
+@click.pass_obj
+def checkpoint(gateway: Gateway, json_: bool) -> None:
+    """Sign the record as it is now, publish that to the witnesses, and print the signed note."""
+    found = gateway.call("audit.checkpoint")
+    if json_:
+        print_json(found)
+    else:
+        click.echo(visible(found["note"], keep="\n"), nl=False)
+
+
 @command.command("key")
 @as_json
 @click.pass_obj

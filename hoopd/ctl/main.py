@@ -29,7 +29,7 @@ _COMMANDS = {
     "reload": "hoopd.ctl.access:reload",
     "sessions": "hoopd.ctl.sessions",
     "setup": "hoopd.ctl.setup",
-    "status": "hoopd.ctl.access:status",
+    "status": "hoopd.ctl.status",
     "tokens": "hoopd.ctl.tokens",
     "vault": "hoopd.ctl.vault",
     "whoami": "hoopd.ctl.access:whoami",

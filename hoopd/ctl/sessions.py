@@ -87,6 +87,18 @@ def show(gateway: Gateway, id: str, json_: bool) -> None:
     )
 
 
+@command.command("end")
+@click.argument("id")
+@click.option("--reason", prompt="Reason", help="Why; the client is told, and it is kept for ever.")
+@click.pass_obj
+def end(gateway: Gateway, id: str, reason: str) -> None:
+    """End session ID now, whatever it does. Its identity may connect again: see identities disable, tokens revoke."""
+    if not reason.strip():
+        raise click.UsageError("--reason is empty: say why, for its user and for the record")
+    gateway.call("sessions.end", id=id, reason=reason)
+    click.echo(f"{id} was told to end")
+
+
 @command.command("replay")
 @click.argument("id")
 @click.option("--speed", type=click.FloatRange(0.01, 1000), default=1.0, help="So many times as fast.")

@@ -314,6 +314,12 @@ class Admissions:
             self.reach_end(session.id, why)
         return len(mine)
 
+    def end(self, session: str, by: str, reason: str) -> None:
+        """An administrator ends C{session} now. @raise KeyError: it does not live."""
+        found = self.live[session]
+        self.event("session.revoked", {"session": session, "identity": found.identity.name, "by": by, "why": reason})
+        self.reach_end(session, f"ended by {by}: {reason}")
+
     # -- cancellation ------------------------------------------------------------------------------------------
 
     def register_cancel(self, worker: str, session: str, token: Secret, key: bytes) -> None:

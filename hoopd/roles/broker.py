@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 import hoopd
 from hoopd.administration import Administration
+from hoopd.administration_condition import Condition
 from hoopd.approvals.service import Approvals
 from hoopd.approvals.tables import MIGRATIONS as APPROVALS_TABLES
 from hoopd.audit.index import SessionIndex
@@ -215,6 +216,14 @@ class Broker:
             clock=reactor,
             event=self.event,
             reload=self._reload,
+            condition=Condition(
+                self.config,
+                self.ledger,
+                self.admissions,
+                reactor,
+                self._processes,
+                reactor.seconds(),
+            ),
         )
         await self.ledger.append("started", {"version": hoopd.__version__, "policy": self._policy.version})
         for name, clashing in (await self.identities.clashing()).items():
@@ -299,6 +308,10 @@ class Broker:
         self.admissions.revoke(identity, token, why)
         ended = self.break_glass.revoked(identity, token, why)
         ended.addErrback(lambda failure: self.log.failure("break glass of {who}", failure=failure, who=identity))
+
+    def _processes(self) -> Deferred[Any]:
+        assert self.context.processes is not None
+        return self.context.processes()
 
     def _reload(self) -> Deferred[None]:
         assert self.context.reload is not None

@@ -145,6 +145,12 @@ class Child:
         assert self.control is not None
         return self.control.ask(c.Reload).addTimeout(c.Reload.deadline, self.reactor).addCallback(checked)
 
+    def ask_processes(self) -> Deferred[list[c.ProcessState]]:
+        """ChildContext.processes"""
+        assert self.control is not None
+        asked = self.control.ask(c.Processes).addTimeout(c.Processes.deadline, self.reactor)
+        return asked.addCallback(lambda answer: answer["processes"])
+
     # -- attachment -------------------------------------------------------------------------------------------
 
     def attach(self, fd: int, role: str, name: str, pid: int) -> None:
@@ -324,6 +330,7 @@ def build(reactor: Any, launch: Launch, start: Callable[[ChildContext], Any]) ->
     child = Child(reactor, context, role, launch.heartbeat)
     if launch.role == "broker":
         context.reload = child.ask_reload
+        context.processes = child.ask_processes
     elif launch.role == "worker":
         assert context.link is not None
         context.link.role = role

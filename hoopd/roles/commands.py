@@ -6,6 +6,7 @@ reload. L{hoopd.ipc.commands} has what children say to each other.
 
 from __future__ import annotations
 
+from attrs import frozen
 from twisted.protocols import amp
 
 from hoopd.ipc.arguments import Given, Value
@@ -34,6 +35,35 @@ class Reload(Call):
     commandName = b"reload/1"
     response = ((b"problems", Value(list[str])),)
     deadline = 120.0
+
+
+@frozen
+class ProcessState:
+    """One process of the family, as the supervisor sees it.
+
+    @ivar user: the system user it changed to; empty where that is the supervisor's own.
+    @ivar started: seconds since the epoch.
+    @ivar restarts: how often its place was filled again since this generation began.
+    @ivar heard: seconds since its last sign of life; None before its first, and for the supervisor.
+    """
+
+    role: str
+    name: str
+    pid: int
+    user: str
+    generation: int
+    phase: str
+    started: float
+    restarts: int = 0
+    heard: float | None = None
+
+
+class Processes(Call):
+    """The broker asks who there is, for an administrator."""
+
+    commandName = b"processes/1"
+    response = ((b"processes", Value(list[ProcessState])),)
+    deadline = 5.0
 
 
 class Attach(Call):

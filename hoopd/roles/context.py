@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from hoopd.config.schema import Config
 from hoopd.ipc.broker import Peers
 from hoopd.ipc.link import Link
+from hoopd.roles.commands import ProcessState
 from hoopd.roles.serving import Serving
 from hoopd.roles.sharing import Share
 
@@ -30,6 +31,7 @@ class ChildContext:
     @ivar peers: the broker's view on everybody attached to it. None elsewhere.
     @ivar reload: broker only: ask the supervisor to reload; Deferred of None when the new configuration is good
         and the reload begins. Fails with ValueError, whose text is the reasons, a line each, when it is not.
+    @ivar processes: broker only: ask the supervisor who there is; Deferred of a list of L{ProcessState}.
     """
 
     role: str
@@ -43,6 +45,7 @@ class ChildContext:
     peers: Peers | None = None
     share: Share | None = None
     reload: Callable[[], Deferred[None]] | None = None
+    processes: Callable[[], Deferred[list[ProcessState]]] | None = None
     serving: list[Serving] = field(factory=list)
 
     @property

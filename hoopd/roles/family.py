@@ -37,6 +37,7 @@ HEARTBEAT = 2.0
 class Family:
     """
     @ivar listeners: name to L{Bound}.
+    @ivar began: when (reactor seconds) this generation did.
     @ivar reload: what a broker's wish to reload does; returns problems. Set by the supervisor.
     @ivar ready: called with each member that becomes ready. Set by the supervisor.
     """
@@ -70,7 +71,7 @@ class Family:
         self._empty: list[tuple[Callable[[Member], bool], Deferred[None]]] = []
         self._watch = LoopingCall(self._look)
         self._watch.clock = reactor
-        self._looked = reactor.seconds()
+        self._looked = self.began = reactor.seconds()
 
     async def _cannot_reload(self) -> list[str]:
         raise Unavailable("no reload now")
@@ -141,6 +142,7 @@ class Family:
         now = self.reactor.seconds()
         member = Member(place.role, place.name, self.generation, pid, now, place.listener, user, place=place)
         place.member = member
+        place.filled += 1
         self.adopt(member, ours.detach())
         self._attach_new(member)
 
@@ -175,6 +177,25 @@ class Family:
             given = receiver.give(c.Attach, end.detach(), role=about.role, name=about.name, pid=about.pid)
             # one that dies now is replaced, and attached then
             given.addErrback(unless_away)
+
+    def processes(self) -> list[c.ProcessState]:
+        """Who there is: the supervisor first, then everybody, those that drain too."""
+        now = self.reactor.seconds()
+        us = c.ProcessState("supervisor", "supervisor", os.getpid(), "", self.generation, "ready", self.began)
+        return [us] + [
+            c.ProcessState(
+                one.role,
+                one.name,
+                one.pid,
+                one.user,
+                one.generation,
+                one.phase,
+                one.started,
+                one.place.filled - 1 if one.place is not None else 0,
+                None if one.heard is None else max(0.0, now - one.heard),
+            )
+            for one in self.members
+        ]
 
     # -- watching ---------------------------------------------------------------------------------------------
 

@@ -75,16 +75,26 @@ class MemberEnd(End):
             raise Unavailable("only the broker may ask for a reload")
         return {"problems": await self.family.reload()}
 
+    @c.Processes.responder
+    def processes(self) -> dict[str, Any]:
+        if self.member.role != "broker":
+            raise Unavailable("only the broker may ask for the processes")
+        return {"processes": self.family.processes()}
+
 
 @define(eq=False)
 class Place:
-    """A position in the family that should be filled."""
+    """A position in the family that should be filled.
+
+    @ivar filled: how many members it has had.
+    """
 
     role: str
     name: str
     backoff: Backoff
     listener: str = ""
     slot: int = 0
+    filled: int = 0
     member: Member | None = None
     timer: Any = None
 

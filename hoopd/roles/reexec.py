@@ -37,6 +37,7 @@ class MemberState:
     control: int
     phase: str
     user: str = ""
+    started: float = 0.0
 
 
 @frozen

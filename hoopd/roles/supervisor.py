@@ -207,7 +207,9 @@ class Supervisor(Service):
         adopted = []
         now = self.reactor.seconds()
         for one in self._before.members:
-            member = Member(one.role, one.name, one.generation, one.pid, now, one.listener, one.user, one.phase)
+            member = Member(
+                one.role, one.name, one.generation, one.pid, one.started or now, one.listener, one.user, one.phase
+            )
             member.heard = now
             member.retiring = True
             self.family.adopt(member, one.control)
@@ -361,7 +363,9 @@ class Supervisor(Service):
             pid=os.getpid(),
             generation=self.generation,
             members=[
-                reexec.MemberState(one.role, one.name, one.generation, one.listener, one.pid, fd, one.phase, one.user)
+                reexec.MemberState(
+                    one.role, one.name, one.generation, one.listener, one.pid, fd, one.phase, one.user, one.started
+                )
                 for one, fd in ends.items()
             ],
             listeners=[reexec.ListenerState(one.name, one.address, one.port, one.fd) for one in self.bound.values()],

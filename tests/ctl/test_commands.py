@@ -53,10 +53,28 @@ GLASS = {
     },
 }  # fmt: skip
 
+STATUS = {
+    "version": "1", "policy": "p", "sessions": 3, "pending": 1, "oldest_pending": 5.0, "policy_since": 0.0,
+    "targets": {"orders": 3}, "problems": ["1 of 2 workers of postgres take clients"],
+    "ledger": {"origin": "o", "leaves": 9, "signed": 8, "signed_at": 1.0, "witnesses": [{"place": "/w", "behind": 2}]},
+    "space": {"path": "/var/lib/hoopd", "free": 2**30, "size": 2**33},
+    "processes": [
+        {"role": "worker", "name": "worker/postgres/1", "pid": 12, "user": "hoopd-worker", "generation": 1,
+         "phase": "ready", "started": 0.0, "restarts": 2, "heard": 0.1}
+    ],
+}  # fmt: skip
+
 #: words, standard input, verb, arguments that are sent, answer, what is printed
 CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["whoami"], "", "whoami", {}, CALLER, "user:ada (human)"),
     (["status"], "", "status", {}, {"version": "1", "policy": "p", "sessions": 3, "pending": 1}, "running sessions"),
+    (["status"], "", "status", {}, STATUS, "WRONG: 1 of 2 workers of postgres take clients"),
+    (["status"], "", "status", {}, STATUS, "worker/postgres/1  12   hoopd-worker  ready"),
+    (["status"], "", "status", {}, STATUS, "8 of 9 leaves, "),
+    (["status"], "", "status", {}, STATUS, "/w, 2 behind"),
+    (["sessions", "end", "S-1", "--reason", "stolen laptop"], "", "sessions.end",
+     {"id": "S-1", "reason": "stolen laptop"}, {"id": "S-1"}, "S-1 was told to end"),
+    (["audit", "checkpoint"], "", "audit.checkpoint", {}, {"note": "origin\n8\nroot\n", "witnesses": 0}, "origin\n8\n"),
     (["reload"], "", "reload", {}, {"reloading": True}, "the new configuration is good"),
     (["identities", "add", "user:priya", "--group", "eng"], "", "identities.add",
      {"name": "user:priya", "groups": ["eng"], "duties": []}, IDENTITY, "added user:priya: groups eng"),

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from tests.integration.installation import POLICY, Gateway
@@ -112,6 +113,44 @@ def test_a_revoked_token_ends_its_sessions(gateway: Gateway) -> None:
           "the session is over")  # fmt: skip
     client.communicate(timeout=20)
     assert gateway.psql("agent:temp", "SELECT 1").returncode == 2
+
+
+def test_an_administrator_ends_a_session(gateway: Gateway) -> None:
+    dsn = gateway.dsn(user="priya", password=gateway.tokens["user:priya"])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        (session,) = [one["id"] for one in gateway.json("sessions", "list") if not one["ended_at"]]
+        refused = gateway.hoopctl("sessions", "end", session, "--reason", "x", who="user:priya", ok=False)
+        assert refused.returncode == 1
+        assert "administrator" in refused.stderr
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert gateway.hoopctl("sessions", "end", session, "--reason", " ", ok=False).returncode == 2
+        gateway.hoopctl("sessions", "end", session, "--reason", "a laptop was stolen")
+        with pytest.raises(psycopg.OperationalError) as ended:
+            connection.execute("SELECT pg_sleep(30)")
+    assert ended.value.sqlstate == "57P01"
+    assert "ended by user:root: a laptop was stolen" in str(ended.value)
+    until(lambda: gateway.json("sessions", "show", session)["ended_at"], "it is over")
+    assert "a laptop was stolen" in gateway.json("sessions", "show", session)["ended_why"]
+    (revoked,) = [one for one in gateway.events("session.revoked") if one.get("session") == session]
+    assert revoked["by"] == "user:root"
+    assert gateway.hoopctl("sessions", "end", session, "--reason", "again", ok=False).returncode == 1
+
+
+def test_status_at_night(gateway: Gateway) -> None:
+    found = gateway.json("status")
+    assert found["problems"] == []
+    assert {one["pid"] for one in found["processes"]} == {*gateway.children(), gateway.process.pid}
+    assert found["space"]["free"] > 0
+    note = gateway.json("audit", "checkpoint")["note"]
+    assert int(note.splitlines()[1]) == gateway.json("status")["ledger"]["signed"]
+    assert set(gateway.json("status", who="user:priya")) == {"version", "policy", "sessions", "pending"}
+    (control,) = gateway.pids("control")
+    os.kill(control, signal.SIGKILL)
+    until(lambda: gateway.pids("control") not in ([], [control]), "there is a new control process")
+    until(lambda: gateway.hoopctl("status", ok=False).returncode == 0, "hoopctl is answered again")
+    (again,) = [one for one in gateway.json("status")["processes"] if one["name"] == "control"]
+    assert again["restarts"] >= 1
+    assert again["pid"] != control
 
 
 def test_a_secret_never_comes_back(gateway: Gateway) -> None:
