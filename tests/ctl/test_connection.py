@@ -101,14 +101,16 @@ def test_a_token_with_an_end_of_line_in_it_never_reaches_a_header() -> None:
 
 
 def test_hoopctl_starts_quickly() -> None:
-    # the budget is 150 ms on a free core; the best of several is compared with a bound that a shared one holds too
-    best = min(_run_once() for _ in range(5))
-    assert best < 0.3, f"{best * 1000:.0f} ms"
+    # the budget is 150 ms on a free core, three times what the interpreter takes with click alone; a busy machine slows
+    # both, so the two are measured in turns, and the best of each is compared
+    turns = [(_seconds("-c", "import click"), _seconds("-m", "hoopd.ctl.main", "vault", "--help")) for _ in range(5)]
+    bare, ours = (min(each) for each in zip(*turns, strict=True))
+    assert ours < 4 * bare, f"{ours * 1000:.0f} ms, and click alone {bare * 1000:.0f} ms"
 
 
-def _run_once() -> float:
+def _seconds(*words: str) -> float:
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "hoopd.ctl.main", "vault", "--help"], check=True, capture_output=True)
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
     return time.perf_counter() - began
 
 
