@@ -1,13 +1,12 @@
 """Peers that vanish without a word: found in bounded time on both legs, and nothing approved runs for one.
 
-How one vanishes: a classic BPF filter on its own socket drops whatever comes in before TCP sees it (socket(7),
-SO_ATTACH_FILTER), so that nothing is acknowledged any more, as if the cable were cut. It needs no privilege.
+How one vanishes: its socket is told to sign every segment with a key that its peer has not (RFC 2385, TCP_MD5SIG). Then
+each side's kernel drops what comes from the other before it is looked at, as if the cable were cut. No privilege needed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import socket
 import struct
@@ -22,9 +21,9 @@ from tests.integration.installation import Gateway
 from tests.integration.postgres import PostgresServer
 from tests.integration.tiny.running import until
 
-SO_ATTACH_FILTER = 26
-#: one instruction: keep 0 bytes of the packet
-DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)
+TCP_MD5SIG = 14
+#: struct tcp_md5sig (linux/tcp.h) behind the address: flags, prefix length, key length, interface, key
+KEY = struct.pack("=BBHi80s", 0, 0, 8, 0, b"unshared")
 
 DEAD_AFTER = 8
 POLICY = """
@@ -35,10 +34,10 @@ hold.update = { do = ["update"], by = ["group:leads"], wait = "60s" }
 
 
 def vanish(connection: socket.socket) -> None:
-    """From now on C{connection} receives nothing: neither bytes nor acknowledgements nor probes."""
-    code = ctypes.create_string_buffer(DROP_ALL)
-    program = struct.pack("HL", 1, ctypes.addressof(code))
-    connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    """From now on C{connection} receives nothing (bytes, acknowledgements, probes), and its peer nothing from it."""
+    host, port = connection.getpeername()
+    address = struct.pack("=H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_aton(host)
+    connection.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, address.ljust(128, b"\0") + KEY)
 
 
 def client_vanishes(connection: psycopg.Connection[Any]) -> None:
