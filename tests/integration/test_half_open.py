@@ -79,8 +79,17 @@ class Between:
                 each.shutdown(socket.SHUT_RDWR)
 
     def vanish(self) -> None:
-        for each in self._near:
+        for each in self._live():
             vanish(each)
+
+    def _live(self) -> list[socket.socket]:
+        """Those that have a peer still."""
+        found = []
+        for each in self._near:
+            with contextlib.suppress(OSError):
+                each.getpeername()
+                found.append(each)
+        return found
 
     def close(self) -> None:
         for each in (self._listening, *self._near, *self._far):
