@@ -45,4 +45,4 @@ suites: setup
 	$(PY) tools/suites.py psycopg2
 
 clean:
-	rm -rf .venv .demo build dist *.egg-info tests/integration/*/node_modules
+	rm -rf .venv .demo build dist *.egg-info tests/integration/*/node_modules hoopd/protocols/postgres/*.so

@@ -18,6 +18,9 @@ need /usr/lib/postgresql/15/bin/postgres postgresql
 need psql postgresql-client
 need openssl openssl
 need /usr/lib/python3.11/ensurepip python3-venv
+# the loops over rows are compiled (setup.py); without these hoopd installs as well, and cuts rows in plain Python
+need gcc gcc libc6-dev
+need /usr/include/python3.11/Python.h python3-dev
 if [ "$want" = test ]; then
   need pgbouncer pgbouncer
   need node nodejs
@@ -48,7 +51,7 @@ if [ ${#packages[@]} -gt 0 ]; then
   rm -f "$log"
 fi
 
-stamp=$venv/.ready-$want-$(cat setup.cfg pyproject.toml | sha256sum | cut -c1-16)
+stamp=$venv/.ready-$want-$(cat setup.cfg setup.py pyproject.toml hoopd/protocols/postgres/cutting.py | sha256sum | cut -c1-16)
 if [ ! -e "$stamp" ]; then
   if ! $venv/bin/python -m pip --version >/dev/null 2>&1; then
     rm -rf $venv # what an interrupted run left, or one of another Python

@@ -38,6 +38,7 @@ def check(directory: Path) -> None:
     from hoopd.config.structure import ConfigErrors
     from hoopd.policy.directory import read_directory
     from hoopd.policy.snapshot import PolicySnapshot
+    from hoopd.protocols.postgres.rows import HOW
 
     try:
         config = load(str(directory))
@@ -50,6 +51,7 @@ def check(directory: Path) -> None:
         f"{directory} is good: {len(config.listen)} listener(s), {len(config.targets)} target(s), "
         f"{rules} rule(s) in {len(sources)} file(s)"
     )
+    click.echo(f"here {HOW}")
 
 
 @command.command("reference")

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hoopd.masking.redactors import FULL, nothing
+from hoopd.masking.redactors import FULL, full, last4, nothing
 from hoopd.values import Mask
 
 #: text, varchar, bpchar, name, "char", unknown (a literal's type), citext has no fixed oid and becomes NULL
 TEXT_TYPES = frozenset({25, 1043, 1042, 19, 705})
+
+#: masks that cannot raise, and that rows are cut for without a call for each value (L{hoopd.protocols.postgres.cutting})
+_TOTAL = (full, last4, nothing)
 
 
 def column_masker(masker: Any, mask: Mask, type_oid: int, format: int) -> Callable[[bytes], bytes | None]:
@@ -24,6 +27,8 @@ def column_masker(masker: Any, mask: Mask, type_oid: int, format: int) -> Callab
     if type_oid not in TEXT_TYPES or format not in (0, 1):
         return nothing
     function: Callable[[bytes], bytes | None] = masker.function(mask)
+    if function in _TOTAL:
+        return function
 
     def masked(value: bytes) -> bytes | None:
         try:

@@ -16,6 +16,7 @@ from hoopd.protocols.postgres.codec import HEADER_SIZE, MESSAGE_CEILING, SMALL, 
 from hoopd.protocols.postgres.judgement import Refusal
 from hoopd.protocols.postgres.replies import Replies
 from hoopd.protocols.postgres.requests import Requests
+from hoopd.protocols.postgres.rows import run_end
 from hoopd.protocols.postgres.state import State
 from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.grammar import ParseTree, Unparsed
@@ -177,18 +178,14 @@ class Core:
                 needed = 1 + length
                 break
             if kind == _DATA_ROW:
-                # rows come by the thousand: one look at each header, and the whole run is treated at once
-                start, count = at, 1
-                at = end
-                while size - at >= HEADER_SIZE and buffer[at] == _DATA_ROW:
-                    end = at + 1 + _LENGTH(buffer, at + 1)[0]
-                    if end > size:
-                        break
-                    if end < at + HEADER_SIZE:
-                        raise TargetError("the target broke the protocol: length of message")
-                    at = end
-                    count += 1
+                start = at
+                at, count = run_end(buffer, at, _DATA_ROW)
                 replies.rows(buffer, start, at, count)
+                continue
+            if kind == _COPY_DATA:
+                start = at
+                at, count = run_end(buffer, at, _COPY_DATA)
+                replies.copy_data(buffer, start, at, count)
                 continue
             replies.treat(kind, buffer, at, end)
             at = end

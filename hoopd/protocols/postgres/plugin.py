@@ -8,12 +8,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from hoopd.config.schema import Limits
 from hoopd.flow.judge import Judgements
 from hoopd.interfaces import IProtocolPlugin
 from hoopd.protocols.liveness import liveness
+from hoopd.protocols.postgres import rows
 from hoopd.protocols.postgres.adapter import ClientConnection
 from hoopd.protocols.postgres.catalogue_reader import Catalogues
 from hoopd.protocols.postgres.judgement import Judgement
@@ -72,6 +74,7 @@ class PostgresFactory(Factory):
 class PostgresPlugin:
     """L{IProtocolPlugin} of C{[listen.postgres]}."""
 
+    log = Logger()
     name = "postgres"
 
     def __init__(self) -> None:
@@ -79,6 +82,7 @@ class PostgresPlugin:
 
     def factory(self, worker: Any) -> PostgresFactory:
         """See L{IProtocolPlugin.factory}."""
+        (self.log.info if rows.COMPILED else self.log.warn)("hoopd: {how}", how=rows.HOW)
         made = PostgresFactory(worker, getattr(worker, "limits", None) or Limits())
         self._factories.append(made)
         return made

@@ -52,12 +52,11 @@ class Replies:
             b"A"[0]: self._notification,
             b"G"[0]: self._copy_in,
             b"H"[0]: self._copy_out,
-            b"d"[0]: self._copy_data,
             b"c"[0]: self._copy_done,
         }
 
     def treat(self, kind: int, buffer: bytes, at: int, end: int) -> None:
-        """Treat one message that is not a DataRow. @raise TargetError"""
+        """Treat one message that is neither DataRow nor CopyData. @raise TargetError"""
         method = self._methods.get(kind)
         if method is None:
             raise TargetError(f"the target sent a message that is not expected: {bytes((kind,))!r}")
@@ -331,9 +330,10 @@ class Replies:
         self.results.copy_begins(self._running())
         self._tell(expected, buffer[at:end])
 
-    def _copy_data(self, buffer: bytes, at: int, end: int) -> None:
+    def copy_data(self, buffer: bytes, at: int, stop: int, count: int) -> None:
+        """C{count} whole CopyData messages from C{at} to C{stop}."""
         expected = self._head("query", "execute")
-        octets = self.results.copy_line(self._running(), buffer, at, end)
+        octets = self.results.copy_lines(self._running(), buffer, at, stop, count)
         if octets:
             self._tell(expected, octets)
 

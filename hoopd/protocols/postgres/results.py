@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from struct import Struct
 from typing import Any
 
 from hoopd.errors import TargetError
@@ -16,14 +15,13 @@ from hoopd.masking.typed import column_masker
 from hoopd.protocols.postgres import backend
 from hoopd.protocols.postgres.backend import Column
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT16
-from hoopd.protocols.postgres.rows import Masks, Redact, mask_copy_line, mask_rows, nothing, sample
+from hoopd.protocols.postgres.rows import Masks, Redact, mask_copy_line, mask_rows, nothing, pass_over, sample
 from hoopd.protocols.postgres.session import AskCancel, AskRefresh, Run
 from hoopd.protocols.postgres.state import State
 from hoopd.sql.lineage import Field, OutputPlan
 from hoopd.values import Mask
 
 _TEXT = 25
-_LENGTH = Struct(">I").unpack_from
 
 
 class _All(Sequence["Redact | None"]):
@@ -80,7 +78,7 @@ class Results:
         if run.limit is not None:
             allowed = self._allowed(run)
             if count > allowed:
-                stop, count = self._cut(run, buffer, at, allowed), allowed
+                stop, count = self._cut(run, buffer, at, stop, allowed), allowed
         if not count:
             return b""
         if run.masks is None:
@@ -110,12 +108,10 @@ class Results:
         seen = run.portal.rows if run.portal is not None else run.rows
         return 0 if run.cut else max(0, (run.limit or 0) - seen)
 
-    def _cut(self, run: Run, buffer: bytes, at: int, allowed: int) -> int:
+    def _cut(self, run: Run, buffer: bytes, at: int, stop: int, allowed: int) -> int:
         """The row limit is passed. @return: where the rows that may go end"""
-        for _ in range(allowed):
-            at += 1 + _LENGTH(buffer, at + 1)[0]
         self._passed_limit(run)
-        return at
+        return pass_over(buffer, at, stop, allowed)
 
     def _passed_limit(self, run: Run) -> None:
         if run.cut:
@@ -238,24 +234,37 @@ class Results:
             None if mask is None else column_masker(masker, mask, _TEXT, 0) for mask in plan.copy_columns
         ]  # in text format every type is text
 
-    def copy_line(self, run: Run, buffer: bytes, at: int, end: int) -> bytes:
-        """One CopyData of the target. @return: what the client is sent, which may be nothing"""
+    def copy_lines(self, run: Run, buffer: bytes, at: int, stop: int, count: int) -> bytes:
+        """C{count} whole CopyData messages from C{at} to C{stop}; PostgreSQL sends a line in each.
+
+        @return: what the client is sent, which may be nothing
+        """
         if not run.copying:
             raise TargetError("the target sent COPY data outside a COPY")
-        if run.limit is not None and run.rows >= run.limit:
-            self._passed_limit(run)
-        if run.cut:
+        if run.limit is not None:
+            allowed = 0 if run.cut else max(0, run.limit - run.rows)
+            if count > allowed:
+                stop, count = self._cut(run, buffer, at, stop, allowed), allowed
+        if not count:
             return b""
-        octets = buffer[at:end]
-        if run.masks is not None:
-            octets = backend.message(backend.COPY_DATA, mask_copy_line(buffer[at + HEADER_SIZE : end], run.masks))
+        octets = buffer[at:stop] if run.masks is None else self._masked_lines(run.masks, buffer, at, stop)
         if run.record_masks is run.masks:
             if run.digest is None:
                 run.digest = hashlib.sha256()
             run.digest.update(octets)
-        run.rows += 1
+        run.rows += count
         run.octets += len(octets)
         return octets
+
+    @staticmethod
+    def _masked_lines(masks: Masks, buffer: bytes, at: int, stop: int) -> bytes:
+        lines: list[bytes] = []
+        while at < stop:
+            end = pass_over(buffer, at, stop, 1)
+            line = mask_copy_line(buffer[at + HEADER_SIZE : end], masks)
+            lines.append(backend.message(backend.COPY_DATA, line))
+            at = end
+        return b"".join(lines)
 
     # -- the end -----------------------------------------------------------------------------------------------
 

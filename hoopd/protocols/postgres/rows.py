@@ -6,94 +6,46 @@ documentation, "Message Formats" (DataRow), and COPY, "Text Format".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from struct import Struct
-from struct import error as StructError
+from collections.abc import Sequence
 
 from hoopd.errors import TargetError
+from hoopd.masking.redactors import nothing
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT16, INT32, SIGNED32
+from hoopd.protocols.postgres.cutting import Masks, Redact
 
-Redact = Callable[[bytes], "bytes | None"]
-#: per column: what is done to a value, or None
-Masks = Sequence["Redact | None"]
+try:
+    from hoopd.protocols.postgres import _cutting as cutting
+except ImportError:
+    # no C compiler when this was installed: the same source, as it stands
+    from hoopd.protocols.postgres import cutting  # type: ignore[no-redef]
+
+__all__ = [
+    "COMPILED",
+    "HOW",
+    "Masks",
+    "Redact",
+    "mask_copy_line",
+    "mask_rows",
+    "nothing",
+    "pass_over",
+    "run_end",
+    "sample",
+]
+
+mask_rows = cutting.mask_rows
+pass_over = cutting.pass_over
+run_end = cutting.run_end
 
 _unpack_length = SIGNED32.unpack_from
-_pack_length = SIGNED32.pack
-_unpack_row = Struct(">IH").unpack_from
-_pack_row = Struct(">BIH").pack
-_NULL = SIGNED32.pack(-1)
 
-
-def nothing(value: bytes) -> None:
-    """The mask of last resort: SQL NULL."""
-    return None
-
-
-def mask_rows(buffer: bytes, at: int, stop: int, masks: Masks) -> bytes:
-    """
-    @param buffer: whole DataRow messages from C{at} to C{stop}
-    @return: the same messages with masked values; lengths are made right
-    @raise TargetError: a row has another number of columns than was described, or is malformed
-    """
-    width = len(masks)
-    # columns to pass over before each masked one
-    steps: list[tuple[int, Redact]] = []
-    passed = 0
-    for number, mask in enumerate(masks):
-        if mask is not None:
-            steps.append((number - passed, mask))
-            passed = number + 1
-    parts: list[bytes] = []
-    add = parts.append
-    keep = at
-    try:
-        while at < stop:
-            length, columns = _unpack_row(buffer, at + 1)
-            end = at + 1 + length
-            if columns != width or length < 6:
-                raise TargetError("the target sent a row unlike its description")
-            position = at + 7
-            grown = 0
-            pieces: list[bytes] = []
-            copied = position
-            for skip, mask in steps:
-                while skip:
-                    size = _unpack_length(buffer, position)[0]
-                    position += 4 + size if size > 0 else 4
-                    skip -= 1
-                size = _unpack_length(buffer, position)[0]
-                here = position
-                position += 4
-                if size < 0:
-                    continue
-                position += size
-                if position > end:
-                    raise TargetError("the target sent a malformed row")
-                value = mask(buffer[here + 4 : position])
-                pieces.append(buffer[copied:here])
-                if value is None:
-                    pieces.append(_NULL)
-                    grown -= size
-                else:
-                    pieces.append(_pack_length(len(value)) + value)
-                    grown += len(value) - size
-                copied = position
-            if position > end:
-                raise TargetError("the target sent a malformed row")
-            if pieces:
-                # one slice takes what is unchanged since the last masked value, over the ends of rows
-                if grown:
-                    add(buffer[keep:at])
-                    add(_pack_row(68, length + grown, width))
-                else:
-                    add(buffer[keep : at + 7])
-                parts += pieces
-                keep = copied
-            at = end
-    except StructError:
-        raise TargetError("the target sent a malformed row") from None
-    add(buffer[keep:stop])
-    return b"".join(parts)
+#: whether the loops over rows are compiled; in plain Python a masked row costs a hundred times as much
+COMPILED: bool = cutting.COMPILED
+#: the same, for people
+HOW = (
+    "rows of results are cut by compiled code"
+    if COMPILED
+    else "rows of results are cut by plain Python, which is slow: install gcc and python3-dev, then hoopd anew"
+)
 
 
 def sample(
