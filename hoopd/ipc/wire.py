@@ -32,7 +32,8 @@ def _close(kind: type, value: Any) -> Any:
     raise TypeError(f"{kind.__name__} does not travel between processes")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_open)
+# sets in an order of their own, not in that of this process's hashes: what people and scripts see stays the same
+_encoder = msgspec.json.Encoder(enc_hook=_open, order="deterministic")
 
 
 @lru_cache(maxsize=256)
