@@ -43,3 +43,9 @@ def _hidden(character: str) -> bool:
     if character in _SPACES:
         return False
     return unicodedata.category(character) in _HIDDEN or character in _IGNORED
+
+
+def spoken(seconds: float) -> str:
+    """C{seconds} as people say them: to the nearest minute (the clocks of two processes differ by moments, and 16 min
+    of a 15-minute rule would puzzle), below two minutes in seconds."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"

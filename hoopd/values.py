@@ -18,6 +18,8 @@ Duty = Literal["administrator", "approver", "auditor", "user", "vault"]
 Verdict = Literal["allow", "deny", "hold"]
 Show = Literal["full", "last4", "partial", "hash", "null"]
 Mode = Literal["enforce", "observe"]
+#: how far an approval reaches: one run of exactly what was asked, its session, or a time
+Scope = Literal["once", "session", "window"]
 
 DUTIES: tuple[Duty, ...] = ("administrator", "approver", "auditor", "user", "vault")
 
@@ -180,7 +182,8 @@ class HoldTerms:
     #: groups (or identity names) entitled to approve: C{"group:leads"}
     by: tuple[str, ...]
     quorum: int = 1
-    #: seconds that the requester's connection waits; the request stays open longer (C{approvals.open_for})
+    #: seconds that the requester's connection waits; the request stays open longer (C{approvals.open_for}); 0 is a
+    #: ticket: it does not wait, and comes back
     wait: float = 900.0
     in_transaction: bool = False
     notify: tuple[str, ...] = ()
@@ -189,6 +192,10 @@ class HoldTerms:
     max_rows: int | None = None
     #: the same as a multiple of the target's own estimate; approvers may say another number
     max_rows_factor: float | None = None
+    #: how far a yes reaches if its approver says nothing else, how far it may, and how long a window at most, seconds
+    scope: Scope = "once"
+    scopes: tuple[Scope, ...] = ("once",)
+    window_max: float = 3600.0
 
 
 @frozen
@@ -283,7 +290,17 @@ class HeldOperation:
 
 
 ApprovalState = Literal[
-    "pending", "approved", "claimed", "executed", "failed", "unknown", "denied", "expired", "cancelled"
+    "pending",
+    "approved",
+    "granted",
+    "claimed",
+    "executed",
+    "failed",
+    "unknown",
+    "denied",
+    "expired",
+    "cancelled",
+    "ended",
 ]
 
 
@@ -298,6 +315,19 @@ class Vote:
     groups: frozenset[str] = frozenset()
     #: the row ceiling under which they say yes
     max_rows: int | None = None
+    #: how far their yes reaches, and for how many seconds (None: until its session ends)
+    scope: Scope = "once"
+    lasts: float | None = None
+
+
+@frozen
+class Step:
+    """One of several statements that were asked for together. @ivar digest: keyed, of the exact operation."""
+
+    digest: str
+    redacted: str
+    classes: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
 
 
 @frozen
@@ -330,6 +360,30 @@ class Approval:
     #: exceeding it ends in rollback
     max_rows: int | None = None
     facts: Mapping[str, Any] = _mapping()
+    #: what was asked for: one operation, several statements in order, or a time in which to run what C{classes} and
+    #: C{objects} (patterns; empty is all) name
+    kind: Literal["operation", "statements", "window"] = "operation"
+    scope: Scope = "once"
+    #: seconds that a window was asked for or granted; None is until its session ends
+    lasts: float | None = None
+    #: of one that is granted: when it ends, or None
+    until: float | None = None
+    #: how often it was used
+    uses: int = 0
+    steps: tuple[Step, ...] = ()
+    #: this is one use of that approval
+    grant: str = ""
+
+
+@frozen
+class Asked:
+    """What came of asking ahead for statements. @ivar approval: None where nothing needs one.
+
+    @ivar statements: of each its redacted text, the verdict, and the rules that gave it.
+    """
+
+    approval: Approval | None
+    statements: tuple[tuple[str, Verdict, tuple[str, ...]], ...]
 
 
 @frozen

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+from collections.abc import Iterable
 
 from hoopd.values import HeldOperation, HoldTerms
 
 _CONTEXT = b"hoopd approval 1"
+_JOINT = b"hoopd approvals together 1"
 _LENGTH = struct.Struct(">Q")
 
 
@@ -43,6 +45,20 @@ def operation_digest(key: bytes, identity: str, act: str | None, target: str, he
     for part in parts:
         mac.update(_LENGTH.pack(len(part)))
         mac.update(part)
+    return mac.hexdigest()
+
+
+def joint_digest(key: bytes, parts: Iterable[str]) -> str:
+    """One digest of what is asked for together: of several operations' digests, or of what a window is for.
+
+    @return: 64 hexadecimal digits. @raise ValueError: the key is too short.
+    """
+    if len(key) < 32:
+        raise ValueError("the key of approval digests has at least 32 bytes")
+    mac = hmac.new(key, _JOINT, hashlib.sha256)
+    for part in parts:
+        mac.update(_LENGTH.pack(len(part.encode())))
+        mac.update(part.encode())
     return mac.hexdigest()
 
 

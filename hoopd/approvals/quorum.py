@@ -49,6 +49,18 @@ def refusal(approval: Approval, identity: Identity) -> str:
     return ""
 
 
+def revocation_refusal(approval: Approval, identity: Identity) -> str:
+    """Why C{identity} may not take C{approval} back, or nothing if it may: more may stop something than start it."""
+    name = identity.name
+    if identity.kind != "human" or identity.act is not None:
+        return "agents do not revoke, and nobody through one: their people do"
+    if "administrator" in identity.duties or _same(name, approval.act) or _same(name, approval.requester):
+        return ""
+    if "approver" in identity.duties and any(entitled(terms, name, identity.groups) for terms in approval.holds):
+        return ""
+    return f"{name} is neither an administrator nor among those who decide this"
+
+
 def whom_to_ask(approval: Approval) -> str:
     """For whoever may not decide."""
     return "ask " + " or ".join(dict.fromkeys(each for terms in approval.holds for each in terms.by))

@@ -7,17 +7,17 @@ in the outbox is sent when the broker starts again, at least once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from hoopd.approvals.states import Happening, after
 from hoopd.errors import HoopdError
 from hoopd.values import Approval
 
 _SELECT = "SELECT body, digest, claimed_by FROM approvals"
-_OPEN = ("pending", "approved")
+_OPEN = ("pending", "approved", "granted")
 
 
 class Raced(HoopdError):
@@ -28,7 +28,7 @@ class Raced(HoopdError):
 class Row:
     """
     @ivar digest: of the exact operation.
-    @ivar claimed_by: the session that claimed it, or nothing.
+    @ivar claimed_by: the session that claimed it, or that a grant is bound to, or nothing.
     """
 
     approval: Approval
@@ -38,13 +38,14 @@ class Row:
 
 @frozen
 class Change:
-    """One transition that was made."""
+    """One transition that was made. @ivar also: what was made along with it, and came first."""
 
-    happening: Happening | str
+    happening: Happening | Literal["request"]
     was: str
     approval: Approval
     by: str
     reason: str = ""
+    also: tuple[Change, ...] = field(default=(), repr=False)
 
 
 def _row(columns: tuple[Any, ...]) -> Row:
@@ -86,8 +87,8 @@ def in_state(tx: Any, *states: str) -> list[Row]:
 
 
 def open_with(tx: Any, digest: str, requester: str) -> list[Row]:
-    """What waits or is approved for exactly this operation of this requester."""
-    sql = f"{_SELECT} WHERE digest = ? AND state IN (?, ?) AND requester = ? ORDER BY requested_at, id"
+    """What waits, is approved or granted for exactly this operation of this requester."""
+    sql = f"{_SELECT} WHERE digest = ? AND state IN (?, ?, ?) AND requester = ? ORDER BY requested_at, id"
     return [_row(row) for row in tx.execute(sql, (digest, *_OPEN, requester))]
 
 
@@ -96,21 +97,42 @@ def claimed_by(tx: Any, session: str) -> list[Row]:
     return [_row(row) for row in tx.execute(f"{_SELECT} WHERE state = 'claimed' AND claimed_by = ?", (session,))]
 
 
+def granted(tx: Any, requester: str, target: str) -> list[Row]:
+    """What C{requester} was granted on C{target}, oldest first."""
+    sql = f"{_SELECT} WHERE requester = ? AND state = 'granted' AND target = ? ORDER BY requested_at, id"
+    return [_row(row) for row in tx.execute(sql, (requester, target))]
+
+
+def bound_to(tx: Any, session: str) -> list[Row]:
+    """Grants that end with C{session}."""
+    return [_row(row) for row in tx.execute(f"{_SELECT} WHERE state = 'granted' AND claimed_by = ?", (session,))]
+
+
 def count_pending(tx: Any, requester: str) -> int:
     """How many requests of C{requester} wait."""
     rows = tx.execute("SELECT COUNT(*) FROM approvals WHERE requester = ? AND state = 'pending'", (requester,))
     return int(rows[0][0])
 
 
-def insert(tx: Any, row: Row) -> Change:
-    """A new request. @raise hoopd.store.connection.Conflict: its id is taken."""
+def insert(tx: Any, row: Row, happening: Happening | Literal["request"] = "request") -> Change:
+    """A new request, or a use of a grant. @raise hoopd.store.connection.Conflict: its id is taken."""
     one = row.approval
     tx.execute(
         "INSERT INTO approvals (id, state, requester, target, digest, requested_at, claimed_by, revision, body) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (one.id, one.state, one.requester, one.target, row.digest, one.requested_at, "", one.revision, _body(one)),
+        (
+            one.id,
+            one.state,
+            one.requester,
+            one.target,
+            row.digest,
+            one.requested_at,
+            row.claimed_by,
+            one.revision,
+            _body(one),
+        ),
     )
-    change = Change("request", "", one, one.requester, one.reason or "")
+    change = Change(happening, "", one, one.requester, one.reason or "")
     _queue(tx, change, row.digest, one.requested_at)
     return change
 
@@ -169,9 +191,18 @@ def _queue(tx: Any, change: Change, digest: str, now: float) -> None:
         "policy": one.policy,
         "happened_at": int(now * 1e6),
     }
-    if change.happening == "request":
+    if not one.revision:
         leaf["rules"] = [terms.rule for terms in one.holds]
         leaf["classes"] = list(one.classes)
+    if one.grant:
+        leaf["grant"] = one.grant
+    if one.kind != "operation":
+        leaf["kind"] = one.kind
+        leaf["steps"] = [step.digest for step in one.steps]
+    if change.happening == "grant":
+        leaf |= {"scope": one.scope, "until": one.until}
+    if one.state == "granted":
+        leaf["uses"] = one.uses
     tx.execute(
         "INSERT INTO approval_outbox (approval, revision, queued_at, leaf) VALUES (?, ?, ?, ?)",
         (one.id, one.revision, now, msgspec.json.encode(leaf).decode()),

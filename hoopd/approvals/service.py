@@ -7,27 +7,29 @@ told. What is on disk when a Deferred fires stays true over a crash. Not here: t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from hoopd.approvals import quorum, rows, states
-from hoopd.approvals.digest import operation_digest, same
+from hoopd.approvals import quorum, rows, states, uses
+from hoopd.approvals.decisions import Decisions
+from hoopd.approvals.digest import same
+from hoopd.approvals.filing import Filing
 from hoopd.approvals.rows import Row
-from hoopd.approvals.transitions import TRIES, Refused, Transitions
+from hoopd.approvals.texts import cut
+from hoopd.approvals.transitions import Refused, Transitions
 from hoopd.config.schema import ApprovalsConfig
 from hoopd.errors import Denied, RecordError
 from hoopd.interfaces import IApprovals
 from hoopd.secret import Secret
-from hoopd.values import Approval, HeldOperation, Identity, Vote
+from hoopd.values import Approval, HeldOperation, HoldTerms, Identity, Scope, Vote
 
 #: more than one person looks through; who wants them all narrows the search
 FOUND_MAX = 1000
-#: characters of a reason or an outcome: a paragraph or two
-TEXT_MAX = 4000
 
 
 @implementer(IApprovals)
@@ -67,10 +69,13 @@ class Approvals:
         self._policy_version = policy_version
         self._identity_of = identity_of
         self._target_of = target_of
-        self._new_id = new_id
         self._event = event
         self._still = still
         self._transitions = Transitions(store, ledger, clock, event)
+        self._filing = Filing(
+            store, self._transitions, digest_key, clock, config, policy_version, identity_of, target_of, new_id
+        )
+        self._decisions = Decisions(self._transitions, clock, config, policy_version, identity_of, event)
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -79,15 +84,31 @@ class Approvals:
         may be resumed are known: what a session claimed that is not among them has an unknown outcome.
         """
         await self._transitions.outbox.drain()
-        for row in await self._store.transact(lambda tx: rows.in_state(tx, "pending", "approved", "claimed")):
+        open_states = ("pending", "approved", "granted", "claimed")
+        for row in await self._store.transact(lambda tx: rows.in_state(tx, *open_states)):
             if row.approval.state != "claimed":
                 self._transitions.expiries.arm(row.approval)
-            elif self._identity_of(row.claimed_by) is None:
+            if row.claimed_by and self._identity_of(row.claimed_by) is None:
                 await self.session_gone(row.claimed_by)
+            elif self._outlived(row.approval):
+                await self._transitions.change(partial(self._end_outlived, row.approval.id))
 
     async def stop(self) -> None:
         """Forget timers and waiters; requests stay in the store."""
         self._transitions.stop()
+
+    def _outlived(self, approval: Approval) -> bool:
+        """Whether a grant is of another policy than the one in force: it covers nothing any more."""
+        return (
+            approval.state == "granted" and approval.kind != "statements" and approval.policy != self._policy_version()
+        )
+
+    def _end_outlived(self, id: str, tx: Any) -> Any:
+        row = rows.get(tx, id)
+        if not self._outlived(row.approval):
+            return row.approval
+        now, why = self._clock.seconds(), "the policy has changed"
+        return rows.transition(tx, row, "end", now, "", why, fields={"settled_at": now, "outcome": why})
 
     def observe(self, callback: Callable[[Approval], Any]) -> None:
         """Have C{callback} called with the L{Approval} after each transition, once that is on disk."""
@@ -101,65 +122,30 @@ class Approvals:
         @raise hoopd.errors.Denied: the session is not alive, or has too many open requests.
         @raise ValueError: held without terms.
         """
-        return Deferred.fromCoroutine(self._request(session, held))
+        return Deferred.fromCoroutine(self._filing.one(session, held))
 
-    async def _request(self, session: str, held: HeldOperation) -> Approval:
-        if not held.holds:
-            raise ValueError("an operation is held under at least one rule's terms")
-        identity = self._requester(session)
-        for _ in range(TRIES):
-            id = self._new_id()
-            parked = partial(self._park, id=id, session=session, identity=identity, held=held)
-            approval: Approval | None = await self._transitions.change(parked)
-            if approval is not None:
-                return approval
-        raise RuntimeError("ids of approvals repeat themselves")
+    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval | None]:
+        """See L{IApprovals.covering}."""
+        return Deferred.fromCoroutine(self._filing.covering(session, held))
 
-    def _park(self, tx: Any, id: str, session: str, identity: Identity, held: HeldOperation) -> Any:
-        now = self._clock.seconds()
-        target = self._target_of(session)
-        digest = operation_digest(self._key, identity.name, identity.act, target, held)
-        for row in rows.open_with(tx, digest, identity.name):
-            until = row.approval.deadline if row.approval.state == "pending" else row.approval.claim_by
-            if until is not None and now < until:
-                return row.approval
-        if rows.count_pending(tx, identity.name) >= self._config.pending_per_identity:
-            return Refused(
-                Denied(
-                    f"{identity.name} has {self._config.pending_per_identity} requests open already",
-                    tuple(terms.rule for terms in held.holds),
-                    "Wait until some are decided, or withdraw them.",
-                )
-            )
-        if tx.execute("SELECT 1 FROM approvals WHERE id = ?", (id,)):
-            return None  # with six letters that happens; another one is tried
-        approval = Approval(
-            id=id,
-            state="pending",
-            requester=identity.name,
-            act=identity.act,
-            target=target,
-            session=session,
-            redacted=held.redacted,
-            classes=tuple(held.classes),
-            objects=tuple(held.objects),
-            reason=held.reason,
-            holds=tuple(held.holds),
-            policy=held.policy,
-            requested_at=now,
-            # longer than the requester's connection waits, by the shortest of the rules' waits
-            deadline=now + max(self._config.open_for, min(terms.wait for terms in held.holds)),
-            estimated_rows=held.estimated_rows,
-            max_rows=held.max_rows,
-            facts=dict(held.facts),
-        )
-        return rows.insert(tx, Row(approval, digest))
+    def request_several(
+        self, session: str, token: Secret, plan: Sequence[HeldOperation], shown: str
+    ) -> Deferred[Approval]:
+        """See L{IApprovals.request_several}."""
+        return Deferred.fromCoroutine(self._filing.several(session, tuple(plan), shown))
 
-    def _requester(self, session: str) -> Identity:
-        identity = self._identity_of(session)
-        if identity is None:
-            raise Denied("this session is over")
-        return identity
+    def request_window(
+        self,
+        identity: Identity,
+        target: str,
+        do: Sequence[str],
+        objects: Sequence[str],
+        lasts: float,
+        reason: str,
+        holds: tuple[HoldTerms, ...],
+    ) -> Deferred[Approval]:
+        """See L{Filing.window}."""
+        return Deferred.fromCoroutine(self._filing.window(identity, target, do, objects, lasts, reason, holds))
 
     def decided(self, approval: str) -> Deferred[Approval]:
         """See L{IApprovals.decided}. Cancel it to stop waiting; the request stays. @raise KeyError: unknown id."""
@@ -180,7 +166,7 @@ class Approvals:
         return Deferred.fromCoroutine(self._claim(session, approval, held))
 
     async def _claim(self, session: str, id: str, held: HeldOperation) -> Approval:
-        identity = self._requester(session)
+        identity = self._filing.requester(session)
         if held.policy != self._policy_version():
             raise Denied("the policy has changed since this was decided", hint="Run the statement again.")
         seen: Approval = await self.show(id)
@@ -188,7 +174,8 @@ class Approvals:
 
         def work(tx: Any) -> Any:
             row = rows.get(tx, id)
-            refused = self._unclaimable(tx, row, session, identity, held)
+            digest = self._filing.digest(identity, self._target_of(session), held)
+            refused = self._unclaimable(tx, row, session, identity, held, digest)
             if refused is not None:
                 return refused
             now = self._clock.seconds()
@@ -200,6 +187,8 @@ class Approvals:
                 error = Denied(f"{who} approved {id} and may not do so any more", hint="Run the statement again.")
                 gone = rows.transition(tx, row, "revoke", now, who, error.why, fields={"settled_at": now})
                 return Refused(error, gone)
+            if row.approval.state == "granted":
+                return uses.take(tx, row, session, held, digest, now, self._config.run_within)
             return rows.transition(tx, row, "claim", now, identity.name, session=session)
 
         claimed = await self._transitions.change(work)
@@ -207,18 +196,25 @@ class Approvals:
             await self._unrun(claimed)
         return claimed
 
-    def _unclaimable(self, tx: Any, row: Row, session: str, identity: Identity, held: HeldOperation) -> Refused | None:
+    def _unclaimable(
+        self, tx: Any, row: Row, session: str, identity: Identity, held: HeldOperation, digest: str
+    ) -> Refused | None:
         approval = row.approval
         rules = tuple(terms.rule for terms in approval.holds)
         if approval.requester != identity.name or approval.act != identity.act:
             return Refused(Denied(f"{approval.id} is not a request of {identity.name}", rules))
-        if not same(
-            row.digest, operation_digest(self._key, identity.name, identity.act, self._target_of(session), held)
-        ):
+        if approval.target != self._target_of(session):
+            return Refused(
+                Denied(f"{approval.id} is for another operation than this one: for {approval.target}", rules)
+            )
+        if approval.state != "granted" and not same(row.digest, digest):
             return Refused(Denied(f"{approval.id} is for another operation than this one", rules))
         lapsed = self._transitions.lapsed(tx, row)
         if lapsed is not None:
             return Refused(Denied(f"{approval.id} was not run in time and has lapsed", rules), lapsed)
+        if approval.state == "granted":
+            why = uses.uncovered(tx, row, session, held, digest, self._policy_version())
+            return Refused(Denied(f"{approval.id} does not cover this: {why}", rules)) if why else None
         if approval.state != "approved":
             return Refused(Denied(f"{approval.id} is {approval.state}", rules))
         return None
@@ -227,13 +223,7 @@ class Approvals:
         """The claim is not in the ledger and cannot be put there: it must not run, and it has not. @raise RecordError"""
         detail = "not run: the ledger cannot be written"
 
-        def work(tx: Any) -> Any:
-            now = self._clock.seconds()
-            return rows.transition(
-                tx, rows.get(tx, claimed.id), "failed", now, "", detail, fields={"settled_at": now, "outcome": detail}
-            )
-
-        await self._transitions.change(work)
+        await self._transitions.change(lambda tx: self._settled(tx, rows.get(tx, claimed.id), "failed", "", detail))
         raise RecordError(f"{claimed.id} is {detail}")
 
     def settle(self, session: str, token: Secret, approval: str, outcome: str, detail: str) -> Deferred[Approval]:
@@ -244,7 +234,7 @@ class Approvals:
         """
         if outcome not in states.OUTCOMES:
             raise ValueError(f"no outcome is called {outcome!r}")
-        text = _cut(detail)
+        text = cut(detail)
 
         def work(tx: Any) -> Any:
             row = rows.get(tx, approval)
@@ -254,11 +244,16 @@ class Approvals:
                 return row.approval
             if row.approval.state != "claimed":
                 return Refused(Denied(f"{approval} is {row.approval.state}"))
-            now = self._clock.seconds()
-            fields = {"settled_at": now, "outcome": text}
-            return rows.transition(tx, row, states.OUTCOMES[outcome], now, row.approval.requester, text, fields=fields)
+            return self._settled(tx, row, states.OUTCOMES[outcome], row.approval.requester, text)
 
         return Deferred.fromCoroutine(self._transitions.change(work))
+
+    def _settled(self, tx: Any, row: Row, happening: states.Happening, by: str, detail: str) -> rows.Change:
+        """The outcome of a claimed operation, and what it means for its grant."""
+        now = self._clock.seconds()
+        fields = {"settled_at": now, "outcome": detail}
+        change = rows.transition(tx, row, happening, now, by, detail, fields=fields)
+        return evolve(change, also=uses.told(tx, row.approval, happening, detail, now))
 
     def withdraw(self, session: str, token: Secret, approval: str, why: str) -> Deferred[Approval]:
         """See L{IApprovals.withdraw}. One that has ended already stays as it is.
@@ -268,21 +263,27 @@ class Approvals:
         return Deferred.fromCoroutine(self._withdraw(session, approval, why))
 
     async def _withdraw(self, session: str, id: str, why: str) -> Approval:
-        identity = self._requester(session)
+        return await self.withdraw_own(id, self._filing.requester(session), why)
+
+    def withdraw_own(self, approval: str, identity: Identity, why: str) -> Deferred[Approval]:
+        """C{identity} gives up its own request, or what it was granted; what has begun goes on.
+
+        @raise hoopd.errors.Denied: not the requester's, or it runs already. @raise KeyError: unknown id.
+        """
 
         def work(tx: Any) -> Any:
-            row = rows.get(tx, id)
+            row = rows.get(tx, approval)
             if row.approval.requester != identity.name:
-                return Refused(Denied(f"{id} is not a request of {identity.name}"))
+                return Refused(Denied(f"{approval} is not a request of {identity.name}"))
             if row.approval.state == "claimed":
-                return Refused(Denied(f"{id} is being run"))
+                return Refused(Denied(f"{approval} is being run"))
             if row.approval.state in states.FINAL:
                 return row.approval
             now = self._clock.seconds()
-            fields = {"settled_at": now, "outcome": _cut(why)}
-            return rows.transition(tx, row, "withdraw", now, identity.name, _cut(why), fields=fields)
+            fields = {"settled_at": now, "outcome": cut(why)}
+            return rows.transition(tx, row, "withdraw", now, identity.name, cut(why), fields=fields)
 
-        return await self._transitions.change(work)
+        return Deferred.fromCoroutine(self._transitions.change(work))
 
     def session_gone(self, session: str) -> Deferred[None]:
         """A session is over: what it claimed and did not settle has an unknown outcome; what waits stays open.
@@ -293,57 +294,37 @@ class Approvals:
 
     async def _session_gone(self, session: str) -> None:
         detail = "the session ended before its outcome was known"
-        for found in await self._store.transact(lambda tx: rows.claimed_by(tx, session)):
 
-            def work(tx: Any, id: str = found.approval.id) -> Any:
-                row = rows.get(tx, id)
-                if row.approval.state != "claimed":
-                    return row.approval
-                now = self._clock.seconds()
-                return rows.transition(
-                    tx, row, "unknown", now, "", detail, fields={"settled_at": now, "outcome": detail}
-                )
+        def work(id: str, tx: Any) -> Any:
+            row = rows.get(tx, id)
+            if row.approval.state == "claimed":
+                return self._settled(tx, row, "unknown", "", detail)
+            if row.approval.state == "granted":
+                return uses.unbound(tx, row, self._clock.seconds())
+            return row.approval
 
-            await self._transitions.change(work)
+        # first what it ran: several statements are unknown where one of them is
+        for find in (rows.claimed_by, rows.bound_to):
+            for found in await self._store.transact(lambda tx, find=find: find(tx, session)):
+                await self._transitions.change(partial(work, found.approval.id))
 
     # -- those who decide --------------------------------------------------------------------------------------
 
-    def decide(self, approval: str, identity: Identity, approve: bool, reason: str) -> Deferred[Approval]:
-        """See L{IApprovals.decide}. @raise ValueError: no reason, or too long a one. @raise KeyError: unknown id."""
-        return Deferred.fromCoroutine(self._decide(approval, identity, approve, reason))
+    def decide(
+        self,
+        approval: str,
+        identity: Identity,
+        approve: bool,
+        reason: str,
+        reach: Scope | None = None,
+        lasts: float | None = None,
+    ) -> Deferred[Approval]:
+        """See L{IApprovals.decide}."""
+        return Deferred.fromCoroutine(self._decisions.decide(approval, identity, approve, reason, reach, lasts))
 
-    async def _decide(self, id: str, identity: Identity, approve: bool, reason: str) -> Approval:
-        if not reason.strip():
-            raise ValueError("a decision needs a reason")
-        if len(reason) > TEXT_MAX:
-            raise ValueError(f"a reason has at most {TEXT_MAX} characters")
-
-        def work(tx: Any) -> Any:
-            row = rows.get(tx, id)
-            lapsed = self._transitions.lapsed(tx, row)
-            state = lapsed.approval.state if lapsed is not None else row.approval.state
-            if state != "pending":
-                return Refused(Denied(f"{id} is {state} and not to be decided any more"), lapsed)
-            refused = quorum.refusal(row.approval, identity)
-            if refused:
-                rules = tuple(terms.rule for terms in row.approval.holds)
-                return Refused(Denied(refused, rules, quorum.whom_to_ask(row.approval)))
-            now = self._clock.seconds()
-            vote = Vote(identity.name, approve, reason, now, frozenset(identity.groups))
-            votes = (*row.approval.votes, vote)
-            happening = quorum.result(row.approval.holds, votes)
-            fields: dict[str, Any] = {"votes": votes}
-            if happening == "approve":
-                fields["claim_by"] = now + self._config.claim_within
-            elif happening == "deny":
-                fields["settled_at"] = now
-            return rows.transition(tx, row, happening, now, identity.name, reason, fields=fields)
-
-        try:
-            return await self._transitions.change(work)
-        except Denied as denied:
-            self._event("approval.refused", {"approval": id, "by": identity.name, "why": denied.why})
-            raise
+    def revoke(self, approval: str, identity: Identity, reason: str) -> Deferred[Approval]:
+        """See L{Decisions.revoke}."""
+        return self._decisions.revoke(approval, identity, reason)
 
     def find(
         self, states: Any = None, requester: str | None = None, target: str | None = None
@@ -358,11 +339,6 @@ class Approvals:
         """See L{IApprovals.show}."""
         found: Deferred[Approval] = self._store.transact(lambda tx: rows.get(tx, approval).approval)
         return found
-
-
-def _cut(text: str) -> str:
-    """An outcome's text, bounded: what is longer is in the recording."""
-    return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}… ({len(text)} characters)"
 
 
 async def _value(result: Any) -> Any:

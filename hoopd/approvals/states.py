@@ -1,7 +1,8 @@
 """The life of a held operation as a table; pure, and not who may cause a transition (L{hoopd.approvals.quorum}).
 
 An approved operation is claimed once, on disk, before it is forwarded. From there only its outcome leads on, and an
-outcome that nobody can know is its own end: what may have run is never run again.
+outcome that nobody can know is its own end: what may have run is never run again. An approval that reaches further than
+one run is granted; each use of it is an approval of its own, which begins claimed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,21 @@ from typing import Literal
 from hoopd.errors import HoopdError
 from hoopd.values import ApprovalState
 
-Happening = Literal["vote", "approve", "deny", "expire", "withdraw", "revoke", "claim", "executed", "failed", "unknown"]
+Happening = Literal[
+    "vote",
+    "approve",
+    "grant",
+    "deny",
+    "expire",
+    "withdraw",
+    "revoke",
+    "claim",
+    "use",
+    "end",
+    "executed",
+    "failed",
+    "unknown",
+]
 
 #: what may happen in each state, and where it leads
 TRANSITIONS: Mapping[ApprovalState, Mapping[Happening, ApprovalState]] = MappingProxyType(
@@ -23,6 +38,8 @@ TRANSITIONS: Mapping[ApprovalState, Mapping[Happening, ApprovalState]] = Mapping
                 # one of several votes that are needed
                 "vote": "pending",
                 "approve": "approved",
+                # for a session, a window, or several statements
+                "grant": "granted",
                 "deny": "denied",
                 "expire": "expired",
                 "withdraw": "cancelled",
@@ -33,8 +50,23 @@ TRANSITIONS: Mapping[ApprovalState, Mapping[Happening, ApprovalState]] = Mapping
                 "claim": "claimed",
                 "expire": "expired",
                 "withdraw": "cancelled",
-                # an approver is entitled no longer
+                # by an approver, or because one is entitled no longer
                 "revoke": "cancelled",
+            }
+        ),
+        "granted": MappingProxyType(
+            {
+                "use": "granted",
+                # its time is over, its session has ended, or the policy has changed
+                "end": "ended",
+                # several statements: not begun, or not finished, in time
+                "expire": "expired",
+                "withdraw": "cancelled",
+                "revoke": "cancelled",
+                # several statements: the last one was executed, or one was not
+                "executed": "executed",
+                "failed": "failed",
+                "unknown": "unknown",
             }
         ),
         "claimed": MappingProxyType({"executed": "executed", "failed": "failed", "unknown": "unknown"}),
@@ -44,8 +76,12 @@ TRANSITIONS: Mapping[ApprovalState, Mapping[Happening, ApprovalState]] = Mapping
         "denied": MappingProxyType({}),
         "expired": MappingProxyType({}),
         "cancelled": MappingProxyType({}),
+        "ended": MappingProxyType({}),
     }
 )
+
+#: what a use of a granted approval begins with: its first leaf in the ledger
+FIRST_USE: Mapping[Happening, ApprovalState] = MappingProxyType({"use": "claimed"})
 
 #: states that nothing leads out of
 FINAL: frozenset[ApprovalState] = frozenset(state for state, ways in TRANSITIONS.items() if not ways)

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from hoopd.approvals import rows
 from hoopd.approvals.outbox import Outbox
 from hoopd.approvals.rows import Change, Row
-from hoopd.approvals.waiting import Expiries, Waiters
+from hoopd.approvals.waiting import Expiries, Waiters, ends
 from hoopd.errors import Denied
 from hoopd.values import Approval
 
@@ -23,11 +23,14 @@ _EVENTS = {
     "request": "approval.requested",
     "vote": "approval.voted",
     "approve": "approval.approved",
+    "grant": "approval.granted",
     "deny": "approval.denied",
     "expire": "approval.expired",
     "withdraw": "approval.cancelled",
     "revoke": "approval.cancelled",
     "claim": "approval.claimed",
+    "use": "approval.used",
+    "end": "approval.ended",
     "executed": "approval.executed",
     "failed": "approval.failed",
     "unknown": "approval.unknown",
@@ -42,11 +45,14 @@ _FIELDS = {
     "request": _REQUEST,
     "vote": ("approval", "by", "approve", "reason", "state"),
     "approve": (*_DECIDED, "claim_by"),
+    "grant": (*_DECIDED, "scope", "until"),
     "deny": _DECIDED,
     "expire": ("approval", "requester", "target", "was"),
     "withdraw": _DECIDED,
     "revoke": _DECIDED,
     "claim": ("approval", "requester", "target", "session"),
+    "use": ("approval", "requester", "target", "session", "grant", "uses"),
+    "end": ("approval", "requester", "target", "uses", "reason"),
     "executed": _OUTCOME,
     "failed": _OUTCOME,
     "unknown": _OUTCOME,
@@ -94,7 +100,8 @@ class Transitions:
                     raise
         change = done.change if isinstance(done, Refused) else done
         if isinstance(change, Change):
-            self._tell(change)
+            for each in (*change.also, change):
+                self._tell(each)
             await self.outbox.drain()
         if isinstance(done, Refused):
             raise done.error
@@ -121,8 +128,14 @@ class Transitions:
             "policy": approval.policy,
             "detail": approval.outcome,
             "approve": change.happening in ("vote", "approve"),
+            "scope": approval.scope,
+            "until": approval.until,
+            "grant": approval.grant,
+            "uses": approval.uses,
         }
-        self._event(_EVENTS[change.happening], {name: fields[name] for name in _FIELDS[change.happening]})
+        # a use is told once, by itself
+        if change.happening != "use" or approval.grant:
+            self._event(_EVENTS[change.happening], {name: fields[name] for name in _FIELDS[change.happening]})
         if approval.state != "pending":
             self.waiters.fire(approval)
         for callback in self.observers:
@@ -136,10 +149,12 @@ class Transitions:
         """Expire C{row} if its time is over, and say so."""
         approval = row.approval
         now = self._clock.seconds()
-        until = approval.deadline if approval.state == "pending" else approval.claim_by
-        if approval.state not in ("pending", "approved") or until is None or now < until:
+        until = ends(approval)
+        if until is None or now < until:
             return None
-        return rows.transition(tx, row, "expire", now, "", fields={"settled_at": now})
+        over = approval.state == "granted" and approval.kind != "statements"
+        fields = {"settled_at": now, "outcome": "its time is over"} if over else {"settled_at": now}
+        return rows.transition(tx, row, "end" if over else "expire", now, "", fields=fields)
 
     def _due(self, approval: str) -> None:
         def work(tx: Any) -> Any:

@@ -15,6 +15,11 @@ from hoopd.values import Approval
 RETRY = 5.0
 
 
+def ends(approval: Approval) -> float | None:
+    """When what is open lapses by itself, seconds since the epoch; None: never, or it has ended already."""
+    return {"pending": approval.deadline, "approved": approval.claim_by, "granted": approval.until}.get(approval.state)
+
+
 class Waiters:
     """Deferreds of L{Approval} by its id."""
 
@@ -71,7 +76,7 @@ class Expiries:
     def arm(self, approval: Approval) -> None:
         """Set, move or remove the timer, as the approval's state wants it."""
         self._disarm(approval.id)
-        until = {"pending": approval.deadline, "approved": approval.claim_by}.get(approval.state)
+        until = ends(approval)
         if until is not None:
             self._set(approval.id, max(0.0, until - self._clock.seconds()))
 

@@ -169,6 +169,9 @@ class ApprovalsConfig:
         3600.0,
         "duration",
     )
+    run_within: float = key(
+        "how long a run of several approved statements may take, from its first to its last", 3600.0, "duration"
+    )
     pending_per_identity: int = key("open requests of one identity; more would bury the approvers", 20)
 
 

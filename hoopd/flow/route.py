@@ -15,6 +15,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from hoopd.display import spoken
 from hoopd.errors import Denied, RecordError, Unavailable
 from hoopd.values import Admission, Approval, HeldOperation
 
@@ -59,12 +60,6 @@ def describe(approval: Approval, now: float, wait: float) -> Notice:
         f"{spoken(approval.deadline - now)}. Interrupt (Ctrl-C) to withdraw it.",
         f"hoopctl approvals approve {approval.id}",
     )
-
-
-def spoken(seconds: float) -> str:
-    """C{seconds} as people say them: to the nearest minute (the clocks of two processes differ by moments, and 16 min
-    of a 15-minute rule would puzzle), below two minutes in seconds."""
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
 class Route:

@@ -10,16 +10,22 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import cel
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from hoopd.config.schema import key
 from hoopd.config.structure import Reading
 from hoopd.errors import ConfigError
 from hoopd.policy import reasons
 from hoopd.policy.words import WORDS
-from hoopd.values import Identity, Show, Target
+from hoopd.values import Identity, Scope, Show, Target
 
 VERBS = ("mask", "allow", "hold", "deny")
+
+#: C{hold.NAME.wait} of those who come back
+TICKET = "ticket"
+
+#: a weekend of moving house; what is needed for longer is an allow rule
+WINDOW_MAX = 72 * 3600.0
 
 #: a night on call; what is needed for longer is a rule
 BREAK_GLASS_MAX = 12 * 3600.0
@@ -60,12 +66,16 @@ class HoldTable:
     when: str = key("CEL condition", "")
     quorum: int = key("how many people must approve", 1)
     wait: float = key(
-        "how long the requester's connection waits; the request stays open longer (approvals.open_for)",
+        'how long the requester\'s connection waits; the request stays open longer (approvals.open_for). "ticket": it '
+        "does not wait, is refused with the request's id, and comes back",
         900.0,
         "duration",
     )
     in_transaction: bool = key("hold inside an open transaction too: its locks stay held meanwhile", False)
     notify: tuple[str, ...] = key("channels", ())
+    scope: Scope = key("how far a yes reaches if its approver says nothing else: once, session or window", "once")
+    scopes: tuple[Scope, ...] = key("how far it may reach; once and the rule's own scope if absent", ())
+    window_max: float = key("how long a window may last, from its approval", 3600.0, "duration")
     why: str = key("said to the person who waits", "")
     reason: str = key("required, or a regular expression (RE2) that the requester's reason must match", "")
     reason_hint: str = key("what a good reason is, for people, as: a ticket number such as OPS-123", "")
@@ -263,9 +273,9 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
         table = {**table, "notify": [table["notify"]]}
     if isinstance(table, dict) and isinstance(table.get("skip"), str):
         table = {**table, "skip": [table["skip"]]}
-    if isinstance(table, dict) and verb == "hold" and table.get("wait") == "ticket":
-        reading.wrong(f"{where}.wait", "tickets are not available in this version", 'write a duration such as "15m"')
-        return None
+    ticket = isinstance(table, dict) and verb == "hold" and table.get("wait") == TICKET
+    if ticket:
+        table = {name: value for name, value in table.items() if name != "wait"}
     made = reading.table(_TABLES[verb], table, where)
     if made is None:
         return None
@@ -280,6 +290,8 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
             reading.wrong(where, f"{pattern!r} names nobody", "write user:NAME, agent:NAME, group:NAME or *")
     if verb == "hold":
         _check_hold(reading, where, made)
+        scopes = tuple(dict.fromkeys(("once", made.scope, *made.scopes)))
+        made = evolve(made, wait=0.0 if ticket else made.wait, scopes=scopes)
     if verb == "break_glass":
         _check_break_glass(reading, where, made)
     if verb == "mask":
@@ -308,7 +320,11 @@ def _check_hold(reading: Reading, where: str, made: Any) -> None:
     if made.quorum < 1:
         reading.wrong(f"{where}.quorum", "must be at least 1")
     if made.wait <= 0:
-        reading.wrong(f"{where}.wait", "must be longer than nothing")
+        reading.wrong(f"{where}.wait", "must be longer than nothing", f'"{TICKET}" waits for nobody')
+    if not 0 < made.window_max <= WINDOW_MAX:
+        reading.wrong(f"{where}.window_max", f"must be longer than nothing and at most {WINDOW_MAX / 3600:g} hours")
+    if made.scopes and made.scope not in made.scopes:
+        reading.wrong(f"{where}.scopes", f"leaves out the rule's own scope, {made.scope}")
     for pattern in made.by:
         if pattern.startswith("agent:"):
             reading.wrong(f"{where}.by", f"{pattern}: agents do not approve")

@@ -25,7 +25,7 @@ from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
 from hoopd.policy import obligations, reasons
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
-from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, overlaps, uncovered
+from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, meets, overlaps, uncovered
 from hoopd.values import Decision, HoldTerms, Identity, Mask, Opening, Operation, Target, Verdict
 
 #: class of an operation that could not be read
@@ -204,6 +204,15 @@ class PolicySnapshot:
         """Whoever a hold rule of this target names as an approver."""
         holds = [rule for file in self._for(target) for rule in file.rules if rule.verb == "hold"]
         return tuple(dict.fromkeys(name for rule in holds for name in rule.table.by))
+
+    def holds_over(self, identity: Identity, target: Target, classes: Collection[str]) -> tuple[HoldTerms, ...]:
+        """The terms of every hold rule that could hold something of C{classes} that this identity does there."""
+        return tuple(
+            _terms(rule)
+            for file in self._for(target)
+            for rule in file.rules
+            if rule.verb == "hold" and rule.concerns(identity) and meets(rule.table.do, classes)
+        )
 
     def decide(
         self, identity: Identity, target: Target, operation: Operation, now: float, opening: Opening | None = None
@@ -416,6 +425,9 @@ def _terms(rule: Rule) -> HoldTerms:
         table.why,
         table.max_rows,
         table.max_rows_factor,
+        scope=table.scope,
+        scopes=table.scopes,
+        window_max=table.window_max,
     )
 
 

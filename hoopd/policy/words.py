@@ -43,6 +43,21 @@ def overlaps(do: Collection[str], classes: frozenset[str]) -> bool:
     return any(word in classes for word in do)
 
 
+def meets(do: Collection[str], classes: Collection[str]) -> bool:
+    """Whether some operation could be among both: a narrow word meets the broad one that covers it."""
+    if not do:
+        return True
+    wide = {*do, *(BROAD[word] for word in do if word in BROAD)}
+    return any(word in wide or BROAD.get(word) in do for word in classes)
+
+
+def narrowed(classes: Collection[str]) -> tuple[str, ...]:
+    """C{classes} of one operation without the broad words that only say what its narrow ones say."""
+    return tuple(
+        word for word in classes if not (word in BROAD.values() and any(BROAD.get(each) == word for each in classes))
+    )
+
+
 def uncovered(classes: frozenset[str], do: Collection[str]) -> list[str]:
     """The words of an operation that C{do} does not open, sorted."""
     missing = []

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from hoopd.approvals.states import FINAL, OUTCOMES, TRANSITIONS, Happening, IllegalTransition, after
+from hoopd.approvals.states import FINAL, FIRST_USE, OUTCOMES, TRANSITIONS, Happening, IllegalTransition, after
 from hoopd.values import ApprovalState
 
 STATES = get_args(ApprovalState)
@@ -29,10 +29,12 @@ def test_what_is_not_in_the_table_is_an_error_that_names_both() -> None:
 
 def test_nothing_runs_that_was_not_approved_and_nothing_runs_again() -> None:
     assert {state for state, ways in TRANSITIONS.items() if "claim" in ways} == {"approved"}
+    assert {state for state, ways in TRANSITIONS.items() if "use" in ways} == {"granted"}
+    assert set(FIRST_USE.values()) == {"claimed"}
     # from claimed no way leads back to where it could be claimed
     reached = {"claimed"}
     for _ in STATES:
         reached |= {to for state in reached for to in TRANSITIONS[state].values()}
     assert reached == {"claimed", "executed", "failed", "unknown"}
     assert {after("claimed", happening) for happening in OUTCOMES.values()} == {"executed", "failed", "unknown"}
-    assert {"executed", "failed", "unknown", "denied", "expired", "cancelled"} == FINAL
+    assert {"executed", "failed", "unknown", "denied", "expired", "cancelled", "ended"} == FINAL

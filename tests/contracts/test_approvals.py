@@ -327,7 +327,7 @@ class ApprovalsContract:
     async def test_an_id_that_is_taken_is_not_used(self) -> None:
         world = await self.world()
         ids = iter(["A-X", "A-X", "A-Y"])
-        world.approvals._new_id = lambda: next(ids)
+        world.approvals._filing.new_id = lambda: next(ids)
         assert (await world.approvals.request("S-1", TOKEN, held(text="1"))).id == "A-X"
         assert (await world.approvals.request("S-1", TOKEN, held(text="2"))).id == "A-Y"
 
