@@ -136,19 +136,34 @@ class IApprovals(Interface):
     """Holds and their approval. States and legal transitions: L{hoopd.approvals.states}."""
 
     def request(session, token, held):
-        """Park an operation; an identical one that waits or is approved already is joined, not repeated.
+        """Park an operation; an identical one that waits or is approved already is joined, not repeated, and one that a
+        grant covers is not asked for.
 
         @type held: L{hoopd.values.HeldOperation}
-        @return: Deferred of L{hoopd.values.Approval} (state pending, or approved when joined)
+        @return: Deferred of L{hoopd.values.Approval} (state pending, or approved when joined, or granted)
+        """
+
+    def covering(session, token, held):
+        """What lets an operation run now; nothing is asked for.
+
+        @return: Deferred of L{hoopd.values.Approval} (state approved or granted), or None
+        """
+
+    def request_several(session, token, plan, shown):
+        """Ask ahead for several operations that are to run in this order, each once, in one session.
+
+        @param plan: list of L{hoopd.values.HeldOperation}. @param shown: redacted text of all that will run.
+        @return: Deferred of L{hoopd.values.Approval}
         """
 
     def decided(approval):
         """@return: Deferred of the L{hoopd.values.Approval} once it is no longer pending."""
 
     def claim(session, token, approval, held):
-        """Move approved to claimed, on disk, for exactly C{held}, before it is forwarded. Once.
+        """Move approved to claimed, on disk, for exactly C{held}, before it is forwarded, once; or take one use of what is
+        granted and covers it.
 
-        @return: Deferred of L{hoopd.values.Approval}
+        @return: Deferred of L{hoopd.values.Approval}: its id, which is the use's own, is what L{settle} takes
         @raise hoopd.errors.Denied: not approved (any more), lapsed, claimed by another, or not this operation.
         """
 
@@ -158,10 +173,12 @@ class IApprovals(Interface):
     def withdraw(session, token, approval, why):
         """The requester gives up a pending request. @return: Deferred of L{Approval}"""
 
-    def decide(approval, identity, approve, reason):
+    def decide(approval, identity, approve, reason, reach=None, lasts=None):
         """One entitled person's word; quorum counts distinct people.
 
         @type identity: L{hoopd.values.Identity}
+        @param reach, lasts: how far a yes reaches (L{hoopd.values.Scope}) and for how many seconds, from approval, if
+            otherwise than it was asked for; of several people the one who gives least counts
         @return: Deferred of L{hoopd.values.Approval}
         @raise hoopd.errors.Denied: requester, agent, not entitled, voted already, or no longer pending.
         """

@@ -419,6 +419,15 @@ class WorkerApprovals:
             session, token, lambda: self.approvals.request(session, token, evolve(held, session=session))
         )
 
+    def covering(self, session: str, token: Secret, held: Any) -> Deferred[Any]:
+        return self._checked(
+            session, token, lambda: self.approvals.covering(session, token, evolve(held, session=session))
+        )
+
+    def request_several(self, session: str, token: Secret, plan: Any, shown: str) -> Deferred[Any]:
+        own = [evolve(held, session=session) for held in plan]
+        return self._checked(session, token, lambda: self.approvals.request_several(session, token, own, shown))
+
     def decided(self, approval: str) -> Deferred[Any]:
         waiting: Deferred[Any] = self.approvals.decided(approval)
         return waiting

@@ -35,6 +35,10 @@ class StillOpen(Denied):
     """The requester's connection waited as long as it may; the request itself stays open."""
 
 
+class Ticket(Denied):
+    """The requester's connection does not wait: the request is open under the number that the error says."""
+
+
 @frozen
 class Notice:
     """What the requester is told while an operation waits."""
@@ -152,6 +156,7 @@ class Route:
         in_transaction: bool,
         tell: Callable[[Approval, Notice], None],
         present: Callable[[Approval], Awaitable[bool]],
+        wait: float | None = None,
     ) -> Deferred[Approval | None]:
         """Have C{held} approved and claim it; when this fires it may be recorded and forwarded, once. What break glass
         skips is let pass by the broker, which writes it into the ledger first; what it does not skip is approved as ever.
@@ -160,13 +165,14 @@ class Route:
         @param tell: called when the request is on file and waits.
         @param present: whether the client is still there, with the approval that it waited for; asked last before
             the claim.
+        @param wait: seconds that the client is ready to wait, if less than the rules let it; 0 is not at all.
         @return: Deferred of the claimed L{Approval}, or of None where break glass left nothing to approve; fails with
-            Denied (refused, or in a transaction, or break glass is over), StillOpen,
+            Denied (refused, or in a transaction, or break glass is over), StillOpen, Ticket,
             Withdrawn, Unavailable, RecordError. Cancel it when the connection is gone: the request stays open.
         """
         self._withdrawn = ""
         self._holding = True
-        done = Deferred.fromCoroutine(self._hold(operation, held, in_transaction, tell, present))
+        done = Deferred.fromCoroutine(self._hold(operation, held, in_transaction, tell, present, wait))
         return done.addBoth(self._held)
 
     def _held(self, result: Any) -> Any:
@@ -180,32 +186,43 @@ class Route:
         in_transaction: bool,
         tell: Callable[[Approval, Notice], None],
         present: Callable[[Approval], Awaitable[bool]],
+        wait: float | None,
     ) -> Approval | None:
         rules = tuple(terms.rule for terms in held.holds)
-        if in_transaction and not all(terms.in_transaction for terms in held.holds):
-            raise Denied(
-                "this operation needs approval, and approval is not waited for in an open transaction",
-                rules,
-                "Commit or roll back, and run it by itself: locks would stay held while people decide.",
-            )
+        longest = min((terms.wait for terms in held.holds), default=0.0)
+        if in_transaction:
+            longest = min(longest, IN_TRANSACTION_WAIT)
+        wait = longest if wait is None else min(wait, longest)
         self.held += 1
         if not held.holds and held.break_glass:
             await self._let_pass(held)
             return None
         admission, approvals = self.admission, self.worker.approvals
         clock = self.worker.reactor
-        approval: Approval = await approvals.request(admission.session, admission.token, held)
+        if in_transaction and wait > 0 and not all(terms.in_transaction for terms in held.holds):
+            # nobody is asked here, but what was asked for in advance runs
+            known: Approval | None = await approvals.covering(admission.session, admission.token, held)
+            if known is None:
+                raise Denied(
+                    "this operation needs approval, and approval is not waited for in an open transaction",
+                    rules,
+                    "Ask in advance (hoopctl request), or commit or roll back, and run it by itself: locks would stay "
+                    "held while people decide.",
+                )
+            approval = known
+        else:
+            approval = await approvals.request(admission.session, admission.token, held)
         self._hold_frame(operation, held, approval)
         if approval.state == "pending":
-            wait = min((terms.wait for terms in held.holds), default=0.0)
-            if in_transaction:
-                wait = min(wait, IN_TRANSACTION_WAIT)
+            if wait <= 0:
+                raise self._ticket(approval)
             tell(approval, describe(approval, self._now(), wait))
             approval = await self._decided(approval, clock.seconds() + wait)
             self._approval_frame(operation, approval)
-        if approval.state != "approved":
+        if approval.state not in ("approved", "granted"):
             raise _refused(approval, rules)
-        if not await present(approval):
+        # whoever uses a grant has not waited: it was there this moment
+        if approval.state == "approved" and not await present(approval):
             raise StillOpen(
                 f"{approval.id} was approved, but this connection did not answer; it has not run",
                 rules,
@@ -279,6 +296,16 @@ class Route:
         why = self._withdrawn
         await self.worker.approvals.withdraw(admission.session, admission.token, approval.id, why)
         raise Withdrawn(f"withdrawn: {approval.id}", tuple(terms.rule for terms in approval.holds))
+
+    def _ticket(self, approval: Approval) -> Ticket:
+        why = " ".join(dict.fromkeys(each.why for each in approval.holds if each.why))
+        left = spoken(approval.deadline - self._now())
+        return Ticket(
+            f"approval needed, ticket {approval.id}" + (f": {why}" if why else "") + "; it has not run",
+            tuple(terms.rule for terms in approval.holds),
+            f"The request stays open for {left}. Once {approval.id} is approved (hoopctl approvals approve {approval.id}), "
+            "repeat exactly this statement, and it will run, once.",
+        )
 
     def _still_open(self, approval: Approval) -> StillOpen:
         left = approval.deadline - self._now()

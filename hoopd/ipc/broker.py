@@ -24,7 +24,7 @@ from hoopd.ipc.end import End, unless_away, unless_slow
 from hoopd.ipc.interfaces import IBrokerRole
 from hoopd.ipc.transport import adopt
 from hoopd.secret import Secret
-from hoopd.values import Approval, Grant, HeldOperation, Peer, Proof, ScramServerFirst, Target
+from hoopd.values import Approval, Asked, Grant, HeldOperation, Peer, Proof, ScramServerFirst, Target
 
 #: approvals one worker may watch: one for each of its connections, and as many again that are being let go
 WATCHES_MAX = 2000
@@ -166,6 +166,14 @@ class WorkerConversation(Conversation):
     @c.RequestApproval.responder
     async def request(self, session: str, token: Secret, held: HeldOperation) -> dict[str, Any]:
         return {"approval": await self.services.approvals.request(session, token, held)}
+
+    @c.CoveringApproval.responder
+    async def covering(self, session: str, token: Secret, held: HeldOperation) -> dict[str, Any]:
+        return {"approval": await self.services.approvals.covering(session, token, held)}
+
+    @c.RequestSeveral.responder
+    async def several(self, session: str, token: Secret, plan: list[HeldOperation], shown: str) -> dict[str, Any]:
+        return {"approval": await self.services.approvals.request_several(session, token, plan, shown)}
 
     @c.Claim.responder
     async def claim(self, session: str, token: Secret, approval: str, held: HeldOperation) -> dict[str, Any]:
@@ -348,6 +356,29 @@ class Peers:
     def end(self, session: str, why: str) -> Deferred[bool]:
         """@return: Deferred of whether a worker runs this session and has been told to end it."""
         return self._tell(session, c.EndSession, why=why)
+
+    async def ask_ahead(
+        self, protocol: str, token: Secret, target: str, database: str, text: bytes, reason: str
+    ) -> Asked:
+        """Have some worker of C{protocol} judge statements as a session would, and ask for what is held.
+
+        @raise Unavailable: there is none, or it did not answer.
+        """
+        workers = [
+            peer
+            for peer in self._all
+            if isinstance(peer, WorkerConversation)
+            and peer.worker.startswith(f"worker/{protocol}/")
+            and peer.greeted
+            and not peer.lost
+        ]
+        if not workers:
+            raise Unavailable(f"no worker serves {protocol} now")
+        answer = await workers[0].ask(
+            c.AskAhead, token=token, target=target, database=database, text=text, reason=reason
+        ).addTimeout(c.AskAhead.deadline, self.reactor, _unanswered)
+        asked: Asked = answer["asked"]
+        return asked
 
     def _tell(self, session: str, command: type[c.Call], **arguments: Any) -> Deferred[bool]:
         peer = self._running.get(session)

@@ -17,6 +17,7 @@ from hoopd.secret import Secret
 from hoopd.values import (
     Admission,
     Approval,
+    Asked,
     Grant,
     HeldOperation,
     Opening,
@@ -126,6 +127,20 @@ class RequestApproval(Call):
     arguments = (*_OF_SESSION, (b"held", Value(HeldOperation)))
     response = _APPROVAL
     repeat = True  # an identical operation is joined, not held twice
+
+
+class CoveringApproval(Call):
+    commandName = b"approvals.covering/1"
+    arguments = (*_OF_SESSION, (b"held", Value(HeldOperation)))
+    response = ((b"approval", Value(Approval, optional=True)),)
+    repeat = True
+
+
+class RequestSeveral(Call):
+    commandName = b"approvals.several/1"
+    arguments = (*_OF_SESSION, (b"plan", Value(list[HeldOperation])), (b"shown", Value(str)))
+    response = _APPROVAL
+    repeat = True
 
 
 class Claim(Call):
@@ -280,6 +295,21 @@ class Decided(Call):
         (b"approval", Value(Approval, optional=True)),
         (b"error", amp.Unicode(optional=True)),
     )
+
+
+class AskAhead(Call):
+    """Judge these statements as a session of the token's identity would, and ask for what is held."""
+
+    commandName = b"ask-ahead/1"
+    arguments = (
+        (b"token", Value(Secret)),
+        (b"target", amp.Unicode()),
+        (b"database", amp.Unicode()),
+        (b"text", Value(bytes)),
+        (b"reason", Value(str)),
+    )
+    response = ((b"asked", Value(Asked)),)
+    deadline = 60.0  # it opens a session at the target: a slow one, and a long file
 
 
 class CancelSession(Call):

@@ -101,6 +101,13 @@ class IWorkerRole(IRole):
     def live_sessions():
         """@return: list of C{(session id: str, token: Secret)}: every session that must survive a new broker"""
 
+    def ask_ahead(token, target, database, text, reason):
+        """Judge statements as a session of the token's identity would, and ask for what is held.
+
+        @param token: L{hoopd.secret.Secret}. @param database: C{""} is the target's first.
+        @return: Deferred of L{hoopd.values.Asked}
+        """
+
     def cancel(session):
         """A CancelRequest for this session was accepted by the broker. @return: None"""
 

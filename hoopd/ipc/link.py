@@ -79,6 +79,10 @@ class LinkEnd(End):
             self.link.watches.fail(id, wire.error_from_text(error or ""))
         return {}
 
+    @c.AskAhead.responder
+    async def ask_ahead(self, token: Any, target: str, database: str, text: bytes, reason: str) -> dict[str, Any]:
+        return {"asked": await self._worker().ask_ahead(token, target, database, text, reason)}
+
     @c.CancelSession.responder
     def cancel(self, session: str) -> dict[str, Any]:
         self._worker().cancel(session)

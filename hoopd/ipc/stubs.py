@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
@@ -96,6 +97,16 @@ class RemoteApprovals:
 
     def request(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval]:
         call = self._link.call(c.RequestApproval, session=session, token=token, held=held)
+        return call.addCallback(_take("approval"))
+
+    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval | None]:
+        call = self._link.call(c.CoveringApproval, session=session, token=token, held=held)
+        return call.addCallback(lambda response: response.get("approval"))
+
+    def request_several(
+        self, session: str, token: Secret, plan: Sequence[HeldOperation], shown: str
+    ) -> Deferred[Approval]:
+        call = self._link.call(c.RequestSeveral, session=session, token=token, plan=list(plan), shown=shown)
         return call.addCallback(_take("approval"))
 
     def decided(self, approval: str) -> Deferred[Approval]:

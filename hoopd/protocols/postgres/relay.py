@@ -270,7 +270,7 @@ class Relay:
     # -- asks --------------------------------------------------------------------------------------------------
 
     def _hold(self, ask: AskHold) -> None:
-        holding = self._route.hold(ask.operation, ask.held, ask.in_transaction, self._tell_held, self._present)
+        holding = self._route.hold(ask.operation, ask.held, ask.in_transaction, self._tell_held, self._present, ask.wait)
         self._holding = holding
         holding.addCallback(self._released, ask.held).addErrback(self._not_released)
 

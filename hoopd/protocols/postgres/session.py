@@ -131,6 +131,8 @@ class AskHold:
     operation: int
     held: HeldOperation = field(repr=False)
     in_transaction: bool
+    #: seconds that the client is ready to wait; None is as long as the rules let it
+    wait: float | None = None
 
 
 @define(eq=False)
