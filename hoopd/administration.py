@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from attrs import define
 from twisted.internet.defer import Deferred
@@ -21,9 +21,12 @@ from hoopd.ipc import wire
 from hoopd.policy import explanation
 from hoopd.policy.statements import operation
 from hoopd.policy.testing import identity as identity_of_name
+from hoopd.policy.words import WORDS
 from hoopd.secret import Secret
 from hoopd.sql.analysis import SessionSettings, analyse
-from hoopd.values import Identity, Peer, Proof
+from hoopd.values import Identity, Peer, Proof, Scope
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 #: one page of a recording: base64 of it stays well under what one answer may hold
 PAGE = 1 << 20
@@ -61,6 +64,7 @@ class Administration:
     ledger: Any
     views: Any
     policy: Callable[[], Any]
+    ask_ahead: Callable[[Secret, Any, str, bytes, str], Deferred[Any]]
     recordings: str
     clock: Any
     event: Callable[[str, dict[str, Any]], None]
@@ -87,7 +91,11 @@ class Administration:
             self.event("administration.refused", {"by": caller.name, "verb": verb, "why": "duty"})
             raise _lacking(verb, needed, caller)
         try:
-            result = await _ACTS[verb](self, caller, arguments)
+            if verb == "request.statements":
+                # judged in a session of the caller's own, which begins as any other does: by proof
+                result = await self.request_statements(caller, arguments, token)
+            else:
+                result = await _ACTS[verb](self, caller, arguments)
         except Denied as denied:
             self.event("administration.refused", {"by": caller.name, "verb": verb, "why": denied.why})
             raise
@@ -239,10 +247,49 @@ class Administration:
         return plain(found)
 
     async def approvals_approve(self, caller: Identity, a: Arguments) -> Any:
-        return plain(await self.approvals.decide(a["id"], caller, True, a["reason"]))
+        reach, lasts = a.get("scope"), a.get("lasts")
+        if reach is not None and reach not in SCOPES:
+            raise ValueError(f"a scope is one of {', '.join(SCOPES)}")
+        return plain(await self.approvals.decide(a["id"], caller, True, a["reason"], reach, lasts))
 
     async def approvals_deny(self, caller: Identity, a: Arguments) -> Any:
         return plain(await self.approvals.decide(a["id"], caller, False, a["reason"]))
+
+    async def approvals_revoke(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.approvals.revoke(a["id"], caller, a["reason"]))
+
+    async def request_statements(self, caller: Identity, a: Arguments, token: Secret) -> Any:
+        target = self._open_to(caller, a["target"])
+        text, reason = a["text"].encode(), a["reason"]
+        if not reason.strip():
+            raise ValueError("'reason' is empty: who decides must know why")
+        return plain(await self.ask_ahead(token, target, a.get("database") or "", text, reason))
+
+    async def request_window(self, caller: Identity, a: Arguments) -> Any:
+        target = self._open_to(caller, a["target"])
+        for word in a["do"]:
+            if word not in WORDS:
+                raise ValueError(f"{word!r} is no word of do: docs/policy.md lists them")
+        terms = self.policy().holds_over(caller, target, a["do"])
+        holds = tuple(each for each in terms if "window" in each.scopes)
+        if not holds:
+            why = "no rule holds that" if not terms else "the rules that hold it allow no window"
+            raise Denied(f"{why} on {target.name}: there is nothing to ask for", tuple(each.rule for each in terms))
+        asked = await self.approvals.request_window(
+            caller, target.name, a["do"], a.get("objects") or (), a["lasts"], a["reason"], holds
+        )
+        return {"approval": plain(asked), "beside": [each.rule for each in terms if each not in holds]}
+
+    async def request_withdraw(self, caller: Identity, a: Arguments) -> Any:
+        return plain(await self.approvals.withdraw_own(a["id"], caller, a.get("why") or "withdrawn"))
+
+    def _open_to(self, caller: Identity, name: str) -> Any:
+        policy = self.policy()
+        target = policy.targets().get(name)
+        if target is None or policy.may_connect(caller, target, self.clock.seconds()).verdict == "deny":
+            # one answer for both: who may not connect does not learn which targets there are
+            raise Denied(f"no target called {name!r} is open to {caller.name}")
+        return target
 
     # -- the record --------------------------------------------------------------------------------------------
 
@@ -354,9 +401,13 @@ def _page(path: str, offset: int) -> bytes | None:
         return None
 
 
+#: secrets, and statements that nobody has scrubbed
+_UNTOLD = frozenset({"value", "password", "text"})
+
+
 def _detail(arguments: Arguments) -> dict[str, Any]:
     """What of the arguments may stand in the ledger: never a secret."""
-    return {name: value for name, value in arguments.items() if name not in ("value", "password") and value is not None}
+    return {name: value for name, value in arguments.items() if name not in _UNTOLD and value is not None}
 
 
 _Act = Callable[[Administration, Identity, Arguments], Awaitable[Any]]
@@ -383,6 +434,9 @@ _ACTS: dict[str, _Act] = {
     "approvals.show": Administration.approvals_show,
     "approvals.approve": Administration.approvals_approve,
     "approvals.deny": Administration.approvals_deny,
+    "approvals.revoke": Administration.approvals_revoke,
+    "request.window": Administration.request_window,
+    "request.withdraw": Administration.request_withdraw,
     "sessions.list": Administration.sessions_list,
     "sessions.show": Administration.sessions_show,
     "sessions.recording": Administration.sessions_recording,

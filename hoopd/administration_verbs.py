@@ -64,8 +64,29 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             (), {"state": "str?", "target": "str?"}, "approvers and auditors see all, others their own", views=True
         ),
         "approvals.show": Verb((), {"id": "str"}, "one approval", views=True),
-        "approvals.approve": Verb(("approver",), {"id": "str", "reason": "str"}, "say yes", True),
+        "approvals.approve": Verb(
+            ("approver",),
+            {"id": "str", "reason": "str", "scope": "str?", "lasts": "float?"},
+            "say yes, for as far as it was asked or less",
+            True,
+        ),
         "approvals.deny": Verb(("approver",), {"id": "str", "reason": "str"}, "say no", True),
+        "approvals.revoke": Verb(
+            (), {"id": "str", "reason": "str"}, "take a yes back, by who decides or one's own", True
+        ),
+        "request.statements": Verb(
+            (),
+            {"target": "str", "database": "str?", "text": "str", "reason": "str"},
+            "ask ahead for statements, each once, in this order",
+            True,
+        ),
+        "request.window": Verb(
+            (),
+            {"target": "str", "do": "list", "objects": "list?", "lasts": "float", "reason": "str"},
+            "ask for a time in which to run what is named",
+            True,
+        ),
+        "request.withdraw": Verb((), {"id": "str", "why": "str?"}, "give up one's own request or grant", True),
         "break-glass.open": Verb((), {"target": "str", "reason": "str"}, "where a break_glass rule permits it", True),
         "break-glass.close": Verb((), {"id": "str", "reason": "str?"}, "one's own, or as reviewer", True),
         "break-glass.list": Verb((), {"target": "str?"}, "one's own; reviewers and auditors see theirs and all"),

@@ -9,17 +9,33 @@ from typing import Any
 import click
 
 from hoopd.ctl.connection import Gateway
-from hoopd.ctl.printing import as_json, moment, pairs, print_json, span, table, words
+from hoopd.ctl.printing import Duration, as_json, moment, pairs, print_json, span, table, words
 from hoopd.display import visible
 
 #: how often --watch looks: people decide in minutes
 WATCH_EVERY = 2.0
 
-_STATES = ("pending", "approved", "claimed", "executed", "failed", "unknown", "denied", "expired", "cancelled")
+_STATES = (
+    "pending",
+    "approved",
+    "granted",
+    "claimed",
+    "executed",
+    "failed",
+    "unknown",
+    "denied",
+    "expired",
+    "cancelled",
+    "ended",
+)
 
 
 def _left(approval: Mapping[str, Any]) -> str:
-    until = {"pending": approval["deadline"], "approved": approval["claim_by"]}.get(approval["state"])
+    until = {
+        "pending": approval["deadline"],
+        "approved": approval["claim_by"],
+        "granted": approval["until"],
+    }.get(approval["state"])
     return "-" if until is None else span(max(0.0, until - time.time()))
 
 
@@ -51,7 +67,10 @@ def command() -> None:
 @as_json
 @click.pass_obj
 def list_(gateway: Gateway, state: str | None, all_: bool, target: str | None, watch: bool, json_: bool) -> None:
-    """List what waits, newest first; for approvers and auditors everybody's, for others their own."""
+    """List what waits, newest first; for approvers and auditors everybody's, for others their own.
+
+    --state granted lists the grants in force; --all also each of their uses, such as A-7KQ2M9/3.
+    """
     wanted = state or (None if all_ else "pending")
     found = gateway.call("approvals.list", state=wanted, target=target)
     if json_ and not watch:
@@ -95,6 +114,9 @@ def _print(found: Mapping[str, Any]) -> None:
             ("claim by", moment(found["claim_by"]) if found["claim_by"] else ""),
             ("settled", moment(found["settled_at"]) if found["settled_at"] else ""),
             ("outcome", found["outcome"]),
+            ("reaches", _reach(found)),
+            ("used", f"{found['uses']} times" if found["scope"] != "once" or found["uses"] else ""),
+            ("use of", found["grant"]),
         ]
     )
     for terms in found["holds"]:
@@ -109,16 +131,33 @@ def _print(found: Mapping[str, Any]) -> None:
         click.echo(visible(f"\n{word} by {vote['identity']} at {moment(vote['at'])}: {vote['reason']}", keep="\n"))
 
 
-def _decide(gateway: Gateway, verb: str, id: str, reason: str, json_: bool) -> None:
+def _reach(found: Mapping[str, Any]) -> str:
+    """How far a yes reaches, as asked or as granted."""
+    if found["kind"] == "statements":
+        return f"{len(found['steps'])} statements, in this order, each once, in one session"
+    until = f", until {moment(found['until'])}" if found["until"] else ""
+    if found["scope"] == "once":
+        return ""
+    if found["scope"] == "session":
+        return f"like statements of session {found['session']}{until}"
+    lasts = f" for {span(found['lasts'])} from approval" if found["lasts"] and not until else ""
+    return f"{'what is named above' if found['kind'] == 'window' else 'like statements'}{lasts}{until}"
+
+
+def _decide(gateway: Gateway, verb: str, id: str, reason: str, json_: bool, **more: Any) -> None:
     if not reason.strip():
         raise click.UsageError("--reason is empty: say why, for the requester and for the record")
-    found = gateway.call(verb, id=id, reason=reason)
+    found = gateway.call(verb, id=id, reason=reason, **more)
     if json_:
         print_json(found)
         return
     state = found["state"]
     if state == "pending":
         click.echo(f"{id}: your word is kept; more people must agree before it runs")
+    elif state == "granted":
+        until = f", until {moment(found['until'])}" if found["until"] else ""
+        what = "its statements, each once" if found["kind"] == "statements" else f"what it covers ({found['scope']})"
+        click.echo(f"{id}: {state}; {found['requester']} may run {what}{until}")
     elif verb == "approvals.approve":
         click.echo(f"{id}: {state}; {found['requester']} may run it once, until {moment(found['claim_by'])}")
     else:
@@ -128,11 +167,17 @@ def _decide(gateway: Gateway, verb: str, id: str, reason: str, json_: bool) -> N
 @command.command("approve")
 @click.argument("id")
 @click.option("--reason", prompt="Reason", help="Why; kept for ever. Asked for if left out.")
+@click.option(
+    "--scope",
+    type=click.Choice(("once", "session", "window")),
+    help="How far: one run; the same rules, kinds of statement and relations in its session, or for a time.",
+)
+@click.option("--for", "lasts", type=Duration(), help="How long a window or session grant lasts, from now: 30m.")
 @as_json
 @click.pass_obj
-def approve(gateway: Gateway, id: str, reason: str, json_: bool) -> None:
+def approve(gateway: Gateway, id: str, reason: str, scope: str | None, lasts: float | None, json_: bool) -> None:
     """Say yes to ID. Look at it first: hoopctl approvals show ID."""
-    _decide(gateway, "approvals.approve", id, reason, json_)
+    _decide(gateway, "approvals.approve", id, reason, json_, scope=scope, lasts=lasts)
 
 
 @command.command("deny")
@@ -143,3 +188,19 @@ def approve(gateway: Gateway, id: str, reason: str, json_: bool) -> None:
 def deny(gateway: Gateway, id: str, reason: str, json_: bool) -> None:
     """Say no to ID."""
     _decide(gateway, "approvals.deny", id, reason, json_)
+
+
+@command.command("revoke")
+@click.argument("id")
+@click.option("--reason", prompt="Reason", help="Why; kept for ever. Asked for if left out.")
+@as_json
+@click.pass_obj
+def revoke(gateway: Gateway, id: str, reason: str, json_: bool) -> None:
+    """Take back a yes to ID: nothing begins under it any more. What has begun goes on; hoopctl sessions shows it."""
+    if not reason.strip():
+        raise click.UsageError("--reason is empty: say why, for the requester and for the record")
+    found = gateway.call("approvals.revoke", id=id, reason=reason)
+    if json_:
+        print_json(found)
+    else:
+        click.echo(f"{id}: {found['state']}, after {found['uses']} uses")

@@ -27,6 +27,7 @@ _COMMANDS = {
     "login": "hoopd.ctl.access:login",
     "policy": "hoopd.ctl.policy",
     "reload": "hoopd.ctl.access:reload",
+    "request": "hoopd.ctl.request",
     "sessions": "hoopd.ctl.sessions",
     "setup": "hoopd.ctl.setup",
     "status": "hoopd.ctl.status",

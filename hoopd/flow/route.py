@@ -212,7 +212,7 @@ class Route:
             approval = known
         else:
             approval = await approvals.request(admission.session, admission.token, held)
-        self._hold_frame(operation, held, approval)
+        self.hold_frame(operation, held, approval)
         if approval.state == "pending":
             if wait <= 0:
                 raise self._ticket(approval)
@@ -246,7 +246,8 @@ class Route:
         if self._withdrawn:
             raise Withdrawn("withdrawn", held.skipped)
 
-    def _hold_frame(self, operation: int, held: HeldOperation, approval: Approval) -> None:
+    def hold_frame(self, operation: int, held: HeldOperation, approval: Approval) -> None:
+        """Record that C{held} is asked for. @raise RecordError"""
         self.record(
             "hold",
             {

@@ -374,9 +374,11 @@ class Peers:
         ]
         if not workers:
             raise Unavailable(f"no worker serves {protocol} now")
-        answer = await workers[0].ask(
-            c.AskAhead, token=token, target=target, database=database, text=text, reason=reason
-        ).addTimeout(c.AskAhead.deadline, self.reactor, _unanswered)
+        answer = (
+            await workers[0]
+            .ask(c.AskAhead, token=token, target=target, database=database, text=text, reason=reason)
+            .addTimeout(c.AskAhead.deadline, self.reactor, _unanswered)
+        )
         asked: Asked = answer["asked"]
         return asked
 

@@ -6,8 +6,7 @@ What a process must not do is not offered by its broker end at all; here it fail
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -30,6 +29,7 @@ from hoopd.values import (
     Opening,
     Peer,
     Proof,
+    Scope,
     ScramServerFirst,
     SecretEntry,
     Target,
@@ -129,7 +129,15 @@ class RemoteApprovals:
     def show(self, approval: str) -> Deferred[Approval]:
         return self._link.call(c.ShowApproval, approval=approval).addCallback(_take("approval"))
 
-    def decide(self, approval: str, identity: Identity, approve: bool, reason: str) -> Deferred[Approval]:
+    def decide(
+        self,
+        approval: str,
+        identity: Identity,
+        approve: bool,
+        reason: str,
+        reach: Scope | None = None,
+        lasts: float | None = None,
+    ) -> Deferred[Approval]:
         return _not_here("deciding")
 
     def find(

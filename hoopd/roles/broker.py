@@ -43,9 +43,10 @@ from hoopd.notices.service import Notices
 from hoopd.notices.tables import MIGRATIONS as NOTICES_TABLES
 from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.roles.context import ChildContext
+from hoopd.secret import Secret
 from hoopd.store.settings import installation_id
 from hoopd.store.sqlite import SqliteStore
-from hoopd.values import Opening
+from hoopd.values import Asked, Opening, Target
 from hoopd.vault.master import master_source
 from hoopd.vault.tables import MIGRATIONS as VAULT_TABLES
 from hoopd.vault.vault import Vault
@@ -212,6 +213,7 @@ class Broker:
             ledger=self.ledger,
             views=Views(self.ledger, reactor, self.event),
             policy=lambda: self._policy,
+            ask_ahead=self._ask_ahead,
             recordings=str(state / "recordings"),
             clock=reactor,
             event=self.event,
@@ -312,6 +314,11 @@ class Broker:
     def _processes(self) -> Deferred[Any]:
         assert self.context.processes is not None
         return self.context.processes()
+
+    def _ask_ahead(self, token: Secret, target: Target, database: str, text: bytes, reason: str) -> Deferred[Asked]:
+        assert self.context.peers is not None
+        asked = self.context.peers.ask_ahead(target.protocol, token, target.name, database, text, reason)
+        return Deferred.fromCoroutine(asked)
 
     def _reload(self) -> Deferred[None]:
         assert self.context.reload is not None

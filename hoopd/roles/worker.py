@@ -19,6 +19,7 @@ from zope.interface import implementer
 from hoopd.audit.log import JsonLog
 from hoopd.audit.recorder import FileRecorder
 from hoopd.config.schema import IdentityConfig, Listener
+from hoopd.errors import Unavailable
 from hoopd.interfaces import IRecorder, IWorker
 from hoopd.ipc.interfaces import IWorkerRole
 from hoopd.ipc.stubs import RemoteApprovals, RemoteBreakGlass, RemoteSessions, RemoteVault
@@ -110,6 +111,12 @@ class Worker:
     def cancel(self, session: str) -> None:
         for each in self._named(session):
             each.cancel()
+
+    def ask_ahead(self, token: Secret, target: str, database: str, text: bytes, reason: str) -> Deferred[Any]:
+        if self._plugin is None or not hasattr(self._plugin, "ask_ahead"):
+            raise Unavailable(f"{self.context.listener} takes no requests in advance")
+        answer: Deferred[Any] = self._plugin.ask_ahead(token, target, database, text, reason)
+        return answer
 
     def end(self, session: str, why: str) -> None:
         for each in self._named(session):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: the gateway's own: answered by it, never the server's
-OWN = frozenset({"hoopd.reason", "hoopd.break_glass"})
+OWN = frozenset({"hoopd.reason", "hoopd.wait", "hoopd.break_glass"})
 
 #: name to the reason it is harmless
 HARMLESS: dict[str, str] = {

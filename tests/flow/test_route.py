@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopd.audit.memory import MemoryRecorder
 from hoopd.errors import Denied, RecordError, Unavailable
-from hoopd.flow.route import Route, StillOpen, Withdrawn, describe
+from hoopd.flow.route import Route, StillOpen, Ticket, Withdrawn, describe
 from hoopd.secret import Secret
 from hoopd.values import Admission, Approval, Grant, HeldOperation, HoldTerms, Identity, Target, Vote
 
@@ -31,6 +31,10 @@ class Approvals:
     def request(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval]:
         self.calls.append(("request",))
         return succeed(self.approval(self.state))
+
+    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval | None]:
+        self.calls.append(("covering",))
+        return succeed(None if self.state == "pending" else self.approval(self.state))
 
     def decided(self, approval: str) -> Deferred[Approval]:
         self.waiting.append(Deferred())
@@ -73,8 +77,10 @@ class RouteTests(SynchronousTestCase):
             "S-1", "postgres", b"UPDATE", b"", "", "UPDATE …", ("write",), (), None, (TERMS,), "p"
         )
 
-    def hold(self, in_transaction: bool = False) -> Deferred[Approval]:
-        return self.route.hold(1, self.held, in_transaction, lambda *said: self.told.append(said), self.is_present)
+    def hold(self, in_transaction: bool = False, wait: float | None = None) -> Deferred[Approval]:
+        return self.route.hold(
+            1, self.held, in_transaction, lambda *said: self.told.append(said), self.is_present, wait
+        )
 
     async def is_present(self, approval: Approval) -> bool:
         return self.present
@@ -131,10 +137,40 @@ class RouteTests(SynchronousTestCase):
 
     def test_in_a_transaction(self) -> None:
         self.failureResultOf(self.hold(True), Denied)
-        self.assertEqual(self.approvals.calls, [])
+        self.assertEqual(self.approvals.calls, [("covering",)])
+        self.approvals.calls.clear()
         self.held = evolve(self.held, holds=(evolve(TERMS, in_transaction=True),))
         done = self.hold(True)
         self.clock.advance(120)
+        self.failureResultOf(done, StillOpen)
+
+    def test_in_a_transaction_what_was_granted_runs(self) -> None:
+        for state in ("approved", "granted"):
+            self.approvals.state = state
+            self.approvals.calls.clear()
+            self.assertEqual(self.successResultOf(self.hold(True)).state, "claimed")
+            self.assertEqual(self.approvals.calls, [("covering",), ("claim",)])
+        self.assertEqual(self.told, [])
+
+    def test_a_ticket_waits_for_nobody(self) -> None:
+        self.held = evolve(self.held, holds=(evolve(TERMS, wait=0.0),))
+        for in_transaction in (False, True):
+            error = self.failureResultOf(self.hold(in_transaction), Ticket).value
+            self.assertIn("ticket A-1: customers notice; it has not run", error.why)
+            self.assertIn("repeat exactly this statement", error.hint)
+        self.assertEqual(self.approvals.calls, [("request",), ("request",)])
+        self.assertEqual((self.told, self.approvals.waiting), ([], []))
+
+    def test_a_client_waits_less_than_the_rules_let_it_and_never_longer(self) -> None:
+        self.failureResultOf(self.hold(wait=0.0), Ticket)
+        done = self.hold(wait=20.0)
+        self.assertIn("This connection waits 20 s", self.told[0][1].detail)
+        self.clock.advance(20)
+        self.failureResultOf(done, StillOpen)
+        done = self.hold(wait=6000.0)
+        self.clock.advance(599)
+        self.assertNoResult(done)
+        self.clock.advance(1)
         self.failureResultOf(done, StillOpen)
 
     def test_a_broker_that_comes_back_is_asked_again(self) -> None:

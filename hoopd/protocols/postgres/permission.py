@@ -5,6 +5,8 @@ Pure; the asking of approvers is the adapter's. Not the messages (L{hoopd.protoc
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -15,12 +17,17 @@ from hoopd.protocols.postgres.errors import refusal as as_refusal
 from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judgement, Refusal
 from hoopd.protocols.postgres.session import AskHold, Expected, Held, Portal
-from hoopd.protocols.postgres.startup import check_reason
+from hoopd.protocols.postgres.startup import check_reason, check_wait
 from hoopd.protocols.postgres.state import State
 from hoopd.values import HeldOperation, Opening
 
 #: SQL statements that make or drop portals under names of their choice
 _CURSORS = frozenset({"DeclareCursorStmt", "ClosePortalStmt"})
+
+#: what the server's scanner takes for space (scan.l: space)
+_SPACE = b" \t\n\r\f\v"
+_LINE_END = re.compile(rb"[\n\r]")
+_COMMENT = re.compile(rb"/\*|\*/")
 
 
 @frozen
@@ -83,26 +90,10 @@ class Permission:
         state = self.state
         number = state.route.next_operation()
         bind = portal.bind if portal is not None else None
-        parameters = Bind(b"", b"", bind.formats, bind.values).encode() if bind is not None else b""
-        decision = judgement.decision
-        held = HeldOperation(
-            session=state.session,
-            protocol="postgres",
-            statement=text,
-            parameters=parameters,
-            context=state.context(),
-            redacted=judgement.redacted,
-            classes=tuple(sorted(judgement.classes)),
-            objects=judgement.objects,
-            reason=state.reason,
-            holds=decision.holds,
-            policy=decision.policy,
-            skipped=decision.skipped,
-            break_glass=decision.break_glass,
-        )
+        held = held_operation(state, judgement, text, bind)
         state.held = Held(number)
         in_transaction = state.status != b"I" or state.segment_executes > 0
-        state.asks.append(AskHold(number, held, in_transaction))
+        state.asks.append(AskHold(number, held, in_transaction, state.wait))
         fields = records.event(records.operation(number, judgement, "hold", state.reason, bind))
         fields.pop("hint", None)
         fields.pop("observed", None)
@@ -172,3 +163,54 @@ class Permission:
                     state.reason = check_reason(effect.value)
                 except PeerError:
                     state.reason = None  # no reason is better than one that approvers cannot read
+            elif effect.name == "hoopd.wait" and effect.kind in ("set", "reset"):
+                with suppress(PeerError):  # as long as it was before
+                    state.wait = check_wait(effect.value)
+
+
+def held_operation(state: State, judgement: Judgement, text: bytes, bind: Bind | None = None) -> HeldOperation:
+    """What an approval is asked for, and bound to.
+
+    The same for a simple query and for an Execute without parameters: drivers differ in that, and it changes nothing.
+    """
+    values = bind is not None and bind.values
+    decision = judgement.decision
+    return HeldOperation(
+        session=state.session,
+        protocol="postgres",
+        statement=exact(text),
+        parameters=Bind(b"", b"", bind.formats, bind.values).encode() if bind is not None and values else b"",
+        context=state.context(),
+        redacted=judgement.redacted,
+        classes=tuple(sorted(judgement.classes)),
+        objects=judgement.objects,
+        reason=state.reason,
+        holds=decision.holds,
+        policy=decision.policy,
+        skipped=decision.skipped,
+        break_glass=decision.break_glass,
+    )
+
+
+def exact(text: bytes) -> bytes:
+    """C{text} without what clients add and drop around a statement: space, comments before it, semicolons after it."""
+    at = 0
+    while True:
+        rest = text[at:]
+        start = at + len(rest) - len(rest.lstrip(_SPACE))
+        if text.startswith(b"--", start):
+            line = _LINE_END.search(text, start)
+            at = line.end() if line else len(text)
+        elif text.startswith(b"/*", start):
+            at = _comment_end(text, start)
+        else:
+            return text[start:].rstrip(_SPACE + b";")
+
+
+def _comment_end(text: bytes, at: int) -> int:
+    depth = 0
+    for match in _COMMENT.finditer(text, at):
+        depth += 1 if match.group() == b"/*" else -1
+        if depth == 0:
+            return match.end()
+    return len(text)

@@ -17,10 +17,13 @@ from hoopd.interfaces import IProtocolPlugin
 from hoopd.protocols.liveness import liveness
 from hoopd.protocols.postgres import rows
 from hoopd.protocols.postgres.adapter import ClientConnection
+from hoopd.protocols.postgres.ahead import Ahead
 from hoopd.protocols.postgres.catalogue_reader import Catalogues
 from hoopd.protocols.postgres.judgement import Judgement
 from hoopd.protocols.postgres.session import CoreLimits
+from hoopd.secret import Secret
 from hoopd.sql.pool import ParserPool
+from hoopd.values import Asked
 
 
 class PostgresFactory(Factory):
@@ -86,6 +89,10 @@ class PostgresPlugin:
         made = PostgresFactory(worker, getattr(worker, "limits", None) or Limits())
         self._factories.append(made)
         return made
+
+    def ask_ahead(self, token: Secret, target: str, database: str, text: bytes, reason: str) -> Deferred[Asked]:
+        """See L{hoopd.ipc.interfaces.IWorkerRole.ask_ahead}."""
+        return Deferred.fromCoroutine(Ahead(self._factories[-1], target, database, reason).ask(token, text))
 
     def stop(self) -> Deferred[Any]:
         """End what the factories keep running. @return: Deferred of None"""

@@ -101,6 +101,7 @@ class Relay:
                 worker.reactor.seconds,
             )
         )
+        self.core.state.wait = opening.login.wait
         self._valve = Valve(client)
         #: break glass that the client knows of, and notices that wait until the target owes nothing
         self._known: GlassOpening | None = None
@@ -270,7 +271,9 @@ class Relay:
     # -- asks --------------------------------------------------------------------------------------------------
 
     def _hold(self, ask: AskHold) -> None:
-        holding = self._route.hold(ask.operation, ask.held, ask.in_transaction, self._tell_held, self._present, ask.wait)
+        holding = self._route.hold(
+            ask.operation, ask.held, ask.in_transaction, self._tell_held, self._present, ask.wait
+        )
         self._holding = holding
         holding.addCallback(self._released, ask.held).addErrback(self._not_released)
 

@@ -28,7 +28,7 @@ from hoopd.protocols.postgres.session import (
     Prepared,
     Run,
 )
-from hoopd.protocols.postgres.startup import check_reason
+from hoopd.protocols.postgres.startup import check_reason, check_wait
 from hoopd.protocols.postgres.state import State
 
 #: what may come while a COPY reads from the client: anything else would be taken by the server as part of it
@@ -373,8 +373,12 @@ class Requests:
         if judgement.setting == "hoopd.break_glass":
             glass, self.state.glass = self.state.glass, None
             return glass.refusal if glass is not None else None
+        value = judgement.reason if judgement.own == "set" else None
         try:
-            self.state.reason = check_reason(judgement.reason) if judgement.own == "set" else None
+            if judgement.setting == "hoopd.wait":
+                self.state.wait = check_wait(value)
+            else:
+                self.state.reason = check_reason(value)
         except PeerError as error:
             return Refusal("22023", str(error))
         return None
@@ -392,6 +396,9 @@ class Requests:
         return state.glass.answered
 
     def _shown(self, judgement: Judgement) -> str:
+        if judgement.setting == "hoopd.wait":
+            wait = self.state.wait
+            return "" if wait is None else f"{wait:g}s" if wait else "ticket"
         if judgement.setting != "hoopd.break_glass":
             return self.state.reason or ""
         opening = self.state.judge.opening()

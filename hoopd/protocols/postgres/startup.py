@@ -7,6 +7,7 @@ Canceling Requests in Progress) and "Protocol versions".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attrs import field, frozen
@@ -39,6 +40,9 @@ SETTINGS = frozenset(
         "timezone",
     }
 )  # fmt: skip
+
+_WAIT = re.compile(r"([0-9]{1,7})(s|m|h)?")
+_WAIT_UNITS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 #: an approver reads it, a recording keeps it
 REASON_MAX = 1000
@@ -85,6 +89,8 @@ class Login:
     proof: str = ""
     #: the reason to break glass as the session begins
     break_glass: str | None = None
+    #: seconds that the client is ready to wait for approval, 0 not at all; None: as long as the rules say
+    wait: float | None = None
 
     @property
     def negotiate(self) -> bool:
@@ -188,6 +194,7 @@ def login(minor: int, payload: bytes, named: str = "") -> Login:
     merged = {**from_options, **{name.lower(): value for name, value in settings.items()}}
     reason = merged.pop("hoopd.reason", reason)
     break_glass = merged.pop("hoopd.break_glass", None)
+    wait = check_wait(merged.pop("hoopd.wait", None))
     proof = merged.pop("hoopd.proof", "")
     if proof not in ("", "password", "oauth"):
         raise Denied(f'hoopd.proof cannot be "{proof}"', hint="Use hoopd.proof=password or hoopd.proof=oauth.")
@@ -198,7 +205,9 @@ def login(minor: int, payload: bytes, named: str = "") -> Login:
             )
     application_name = merged.pop("application_name", "")
     target, rest = _target(database, user, named)
-    return Login(user, target, rest, merged, check_reason(reason), application_name, minor, unknown, proof, break_glass)
+    return Login(
+        user, target, rest, merged, check_reason(reason), application_name, minor, unknown, proof, break_glass, wait
+    )
 
 
 def _target(database: str, user: str, named: str) -> tuple[str, str]:
@@ -225,6 +234,23 @@ def check_reason(reason: str | None) -> str | None:
     if any(not character.isprintable() for character in reason):
         raise PeerError("hoopd.reason contains characters that cannot be shown")
     return reason
+
+
+def check_wait(text: str | None) -> float | None:
+    """Read C{hoopd.wait}: C{ticket}, or a duration such as C{90s}, C{15m}, C{2h}.
+
+    @return: seconds; 0 for a ticket; None where nothing was said.
+    @raise PeerError: something else.
+    """
+    said = (text or "").strip().lower()
+    if said in ("", "default"):
+        return None
+    if said == "ticket":
+        return 0.0
+    found = _WAIT.fullmatch(said)
+    if not found:
+        raise PeerError('hoopd.wait is "ticket", or a duration such as "90s", "15m" or "2h"')
+    return int(found.group(1)) * _WAIT_UNITS[found.group(2)]
 
 
 def _pairs(payload: bytes) -> dict[str, str]:

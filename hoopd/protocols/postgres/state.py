@@ -38,6 +38,7 @@ class State:
     @ivar uncertain: definitions were changed and not read again yet.
     @ivar stale: nothing is judged until the catalogue was read again.
     @ivar cancelling: a CancelRequest is on its way: what is sent now might be hit by it.
+    @ivar wait: seconds that the client is ready to wait for approval; None is as long as the rules say.
     @ivar barrier: nothing of the client is treated until the statement that runs has ended.
     """
 
@@ -63,6 +64,7 @@ class State:
         self.database = database
         self.parameters = parameters
         self.reason = reason
+        self.wait: float | None = None
         self.now = now
         self.to_client: list[bytes] = []
         self.to_target: list[bytes] = []
