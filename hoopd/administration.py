@@ -15,6 +15,7 @@ import hoopd
 from hoopd.administration_verbs import VERBS, check_arguments
 from hoopd.breakglass import verbs as break_glass_verbs
 from hoopd.errors import Denied
+from hoopd.governance import verbs as governance_verbs
 from hoopd.identity.duties import explained
 from hoopd.interfaces import IAdministration
 from hoopd.ipc import wire
@@ -61,6 +62,7 @@ class Administration:
     break_glass: Any
     admissions: Any
     index: Any
+    observed: Any
     ledger: Any
     views: Any
     policy: Callable[[], Any]
@@ -143,7 +145,8 @@ class Administration:
     # -- oneself -----------------------------------------------------------------------------------------------
 
     async def whoami(self, caller: Identity, arguments: Arguments) -> Any:
-        return {**plain(caller), "name": caller.name, "claims": {}}
+        sets = {name: sorted(getattr(caller, name)) for name in ("groups", "duties", "withheld")}
+        return {**plain(caller), **sets, "name": caller.name, "claims": {}}
 
     async def status(self, caller: Identity, arguments: Arguments) -> Any:
         pending = await self.approvals.find(states=["pending"])
@@ -448,4 +451,5 @@ _ACTS: dict[str, _Act] = {
     "policy.explain": Administration.policy_explain,
     "reload": Administration.reload_now,
     **break_glass_verbs.ACTS,
+    **governance_verbs.ACTS,
 }

@@ -114,6 +114,12 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "audit.checkpoint": Verb(_LOOK, {}, "sign and publish the ledger's head now"),
         "audit.key": Verb((), {}, "the ledger's verifier key"),
         "policy.show": Verb(_LOOK, {}, "version and files of the policy in force"),
+        "policy.observed": Verb(
+            _LOOK,
+            {"since": "float?", "target": "str?", "identity": "str?"},
+            "what would have been refused, held or masked where policy only observes",
+            views=True,
+        ),
         "policy.explain": Verb(
             (),
             {"name": "str", "target": "str", "statement": "str", "groups": "list?", "reason": "str?"},

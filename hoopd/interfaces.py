@@ -276,6 +276,9 @@ class IPolicyService(Interface):
     def skips(opening, identity, target, now):
         """@return: frozenset of what C{opening} lets the identity skip: C{"holds"}, C{"denies"}, C{"masks"}"""
 
+    def observed_masks(identity, target, now):
+        """@return: tuple of L{hoopd.values.Mask} that enforcement would apply where policy only observes; else none."""
+
     def record_masks(target):
         """@return: tuple of L{hoopd.values.Mask} of what is recorded and shown to others: all of the target's."""
 

@@ -70,6 +70,7 @@ FRAMES: Mapping[str, Frame] = MappingProxyType(
                 "objects": "what it touches",
                 "decision": "allow, deny or hold (a hold that was approved and claimed)",
                 "observed": "what enforcement would have decided, where the target only observes",
+                "observed_masks": "ids of the mask rules that enforcement would have applied",
                 "rules": "ids of the rules that decided",
                 "why": "the reason policy gave",
                 "hint": "whom to ask",

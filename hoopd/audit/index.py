@@ -27,6 +27,11 @@ class SessionIndex:
 
         def work(tx: Any) -> None:
             tx.execute(f"INSERT INTO sessions ({_COLUMNS}) VALUES ({_MARKS})", row)
+            # read by L{hoopd.audit.observed}, and gone once all of it is
+            tx.execute(
+                "INSERT INTO observed_progress (session, path, next_offset, next_sequence) VALUES (?, ?, 0, 0)",
+                (summary.id, summary.recording),
+            )
 
         done: Deferred[None] = self._store.transact(work)
         return done

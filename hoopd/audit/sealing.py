@@ -65,6 +65,7 @@ class Recordings:
     @param config: when a segment is sealed.
     @param clock: IReactorTime, whose seconds are seconds since the epoch.
     @param event: takes an event's name and fields.
+    @param sealed: called with a session's id, up to which byte its recording is sealed, and whether that is all of it.
     @param tampered: called with a session's id and why when its recording can be relied on no longer: end it.
     @param system: functions of the C{os} module.
     """
@@ -79,7 +80,9 @@ class Recordings:
         tampered: Callable[[str, str], None] = lambda session, why: None,
         in_thread: InThread = deferToThread,
         system: Any = os,
+        sealed: Callable[[str, int, bool], None] = lambda session, end, closed: None,
     ) -> None:
+        self._tell_sealed = sealed
         self.directory = Path(directory)
         self._ledger = ledger
         self._config = config
@@ -251,6 +254,7 @@ class Recordings:
             leaf = await self._ledger.append("segment", segment.fields(one.sealed.session))
             one.waiting.popleft()
             one.sealed.segments.append(segment)
+            self._tell_sealed(one.sealed.session, segment.end, False)
             self._event(
                 "audit.sealed",
                 {
@@ -350,6 +354,7 @@ class Recordings:
                 await self._ledger.append("segment", end.rest.fields(sealed.session))
                 sealed.segments.append(end.rest)
             await self._ledger.append("session-closed", end.fields(sealed.session, why, len(sealed.segments)))
+            self._tell_sealed(sealed.session, sealed.end, True)
         except (RecordError, OSError) as error:
             self._event("audit.unwritable", {"session": sealed.session, "what": "seal", "why": str(error)})
             self._retries[sealed.session] = self._clock.callLater(RETRY, self._retry, sealed.session, why)

@@ -1,4 +1,7 @@
-"""Tables of the record in the store: the index of sessions, and leaves on their way. The record itself is in files."""
+"""Tables of the record in the store: indexes of sessions and of what was observed, and leaves on their way.
+
+The record itself is in files.
+"""
 
 MIGRATIONS = (
     (
@@ -29,5 +32,33 @@ MIGRATIONS = (
     (
         "audit-pending-1",
         "CREATE TABLE pending_leaves (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, fields TEXT NOT NULL)",
+    ),
+    (
+        "audit-2",
+        """
+        CREATE TABLE observed (
+            hour INTEGER NOT NULL,
+            target TEXT NOT NULL,
+            identity TEXT NOT NULL,
+            act TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            rule TEXT NOT NULL,
+            statement TEXT NOT NULL,
+            why TEXT NOT NULL,
+            count INTEGER NOT NULL,
+            first REAL NOT NULL,
+            last REAL NOT NULL,
+            session TEXT NOT NULL,
+            operation INTEGER NOT NULL,
+            example TEXT NOT NULL,
+            PRIMARY KEY (hour, target, identity, act, outcome, rule, statement)
+        );
+        CREATE TABLE observed_progress (
+            session TEXT PRIMARY KEY REFERENCES sessions (id),
+            path TEXT NOT NULL,
+            next_offset INTEGER NOT NULL,
+            next_sequence INTEGER NOT NULL
+        )
+        """,
     ),
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hoopd.ctl import observed
 from hoopd.ctl.config import directory_argument, wrong
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import REFUSED, Failure
@@ -16,6 +17,9 @@ from hoopd.display import visible
 @click.group("policy")
 def command() -> None:
     """Rules: explain, test, show."""
+
+
+command.add_command(observed.command)
 
 
 @command.command("explain")
@@ -64,7 +68,11 @@ def test(directory: Path, json_: bool) -> None:
     try:
         config = load(str(directory), check_files=False)
         snapshot = PolicySnapshot.load(
-            read_directory(str(directory), check_files=False), config.targets, bytes(32), test=False, channels=config.notify
+            read_directory(str(directory), check_files=False),
+            config.targets,
+            bytes(32),
+            test=False,
+            channels=config.notify,
         )
     except ConfigErrors as errors:
         raise wrong(directory, errors) from None

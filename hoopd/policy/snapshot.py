@@ -26,7 +26,7 @@ from hoopd.ipc import wire
 from hoopd.policy import obligations, reasons
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
 from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, meets, overlaps, uncovered
-from hoopd.values import Decision, HoldTerms, Identity, Mask, Opening, Operation, Target, Verdict
+from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Verdict
 
 #: class of an operation that could not be read
 OPAQUE = frozenset({"opaque"})
@@ -237,6 +237,10 @@ class PolicySnapshot:
             return ()
         return self._masks(identity, target, now)
 
+    def observed_masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
+        """See L{IPolicyService.observed_masks}."""
+        return self._masks(identity, target, now) if self._observed(target) else ()
+
     def record_masks(self, target: Target) -> tuple[Mask, ...]:
         """The masks of what is recorded and shown to others: everyone's, whoever may see the values."""
         return tuple(
@@ -294,8 +298,11 @@ class PolicySnapshot:
             best = self._outcome(identity, target, operation, wished, contact, now, opening)
             decision = attrs.evolve(decision, best=None if best == decision else best.verdict)
         decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version)
-        if decision.verdict != "allow" and self._observed(target):
-            return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=())
+        if self._observed(target):
+            # nothing is cut off either
+            decision = attrs.evolve(decision, limits=Limits())
+            if decision.verdict != "allow":
+                return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=())
         return decision
 
     def _outcome(

@@ -24,6 +24,7 @@ from hoopd.approvals.tables import MIGRATIONS as APPROVALS_TABLES
 from hoopd.audit.index import SessionIndex
 from hoopd.audit.ledger import Ledger
 from hoopd.audit.log import JsonLog
+from hoopd.audit.observed import ObservedIndex
 from hoopd.audit.pending import Pending
 from hoopd.audit.sealing import Recordings
 from hoopd.audit.tables import MIGRATIONS as AUDIT_TABLES
@@ -136,9 +137,16 @@ class Broker:
         )
         await self.ledger.start()
         self.recordings = Recordings(
-            state / "recordings", self.ledger, audit, reactor, event=self.event, tampered=self._reach_end
+            state / "recordings",
+            self.ledger,
+            audit,
+            reactor,
+            event=self.event,
+            tampered=self._reach_end,
+            sealed=lambda session, end, closed: self.observed.sealed(session, end, closed),
         )
         self.index = SessionIndex(self.store)
+        self.observed = ObservedIndex(self.store, state / "recordings", reactor)
         conflicts = self.config.duties.conflicts
         self.identities = Identities(
             self.store, self._verifier, self.config.identity, reactor, pepper, conflicts=conflicts
@@ -197,6 +205,8 @@ class Broker:
         await self.admissions.recover()
         await self.recordings.recover(self.admissions.recovered())
         self.recordings.start()
+        live = set(self.admissions.recovered())
+        await self.observed.start(live.__contains__)
         await self.approvals.start()
         # what waits for the ledger goes before anything new; if it cannot be written, it is told and tried again
         await self.pending.send().addErrback(lambda failure: failure.trap(RecordError) and None)
@@ -210,6 +220,7 @@ class Broker:
             break_glass=self.break_glass,
             admissions=self.admissions,
             index=self.index,
+            observed=self.observed,
             ledger=self.ledger,
             views=Views(self.ledger, reactor, self.event),
             policy=lambda: self._policy,
@@ -250,6 +261,7 @@ class Broker:
         self.break_glass.stop()
         self.pending.stop()
         await self.recordings.stop()
+        await self.observed.stop()
         await self.ledger.stop()
         await self.store.close()
 

@@ -70,6 +70,14 @@ class OutputPlan:
     #: catalogs with samples of columns' values are read
     _samples: bool = field(default=False, repr=False, alias="samples")
 
+    @property
+    def hides(self) -> bool:
+        """Whether something of what it returns is hidden, as far as can be told before it comes."""
+        if self.untouched or self._outputs is None:
+            return not self.untouched
+        masked = any(each is not None for each in self.copy_columns or ())
+        return masked or any(each.trace is None or bool(each.trace) for each in self._outputs)
+
     def for_fields(self, fields: Sequence[Field]) -> tuple[Mask | None, ...]:
         """The mask of each output column, None where it may be shown."""
         cover = self._coverage
@@ -192,15 +200,15 @@ def _outputs(statement: Statement, tracer: Tracer, touched: bool, opaque: bool) 
     if kind == "DeclareCursorStmt":
         query_kind, query = only(node.get("query"))
         tracer.statement(query_kind, query, scope)
-        return None, None
+        return (), None
     if kind == "CopyStmt":
-        return None, _copy(node, tracer)
+        return (), _copy(node, tracer)
     if kind == "CreateTableAsStmt":
         _created(node, tracer)
-        return None, None
+        return (), None
     if kind == "IndexStmt":
         _indexed(node, tracer)
-        return None, None
+        return (), None
     if "ddl" in statement.classes and touched and kind not in _HARMLESS_DDL:
         raise Refused("the definition of an object with masked columns cannot be changed under a mask", frozenset())
     if kind in _ELSEWHERE:
@@ -208,7 +216,8 @@ def _outputs(statement: Statement, tracer: Tracer, touched: bool, opaque: bool) 
         for tag, body in walk(node):
             if tag == "SubLink":
                 tracer.condition({tag: body}, scope, "an argument")
-    return None, None
+        return None, None
+    return ((), None) if "ddl" in statement.classes else (None, None)
 
 
 def _explained(node: Node, tracer: Tracer) -> None:

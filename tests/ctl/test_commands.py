@@ -84,6 +84,15 @@ STATUS = {
          "phase": "ready", "started": 0.0, "restarts": 2, "heard": 0.1}
     ],
 }  # fmt: skip
+OBSERVED = {
+    "found": [
+        {"outcome": "hold", "rule": "orders.hold.write", "target": "orders", "identity": "user:priya", "act": "",
+         "count": 12, "first": 0.0, "last": 60.0, "why": "customers notice", "others": 3,
+         "statements": [{"text": "UPDATE t SET a = ?", "count": 9}],
+         "example": {"session": "S-1", "operation": 4, "text": "UPDATE t\nSET a = 1", "at": 60.0}},
+    ],
+    "observing": {"targets": ["orders"], "files": []},
+}  # fmt: skip
 
 #: words, standard input, verb, arguments that are sent, answer, what is printed
 CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
@@ -161,6 +170,11 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["policy", "explain", "user:priya", "orders", "SELECT 1", "--group", "eng"], "", "policy.explain",
      {"name": "user:priya", "target": "orders", "statement": "SELECT 1", "groups": ["eng"]},
      {"verdict": "allow", "text": "ALLOWED"}, "ALLOWED"),
+    (["policy", "observed", "--since", "2026-11-21", "--target", "orders"], "", "policy.observed",
+     {"since": 1795219200.0, "target": "orders"}, OBSERVED, "orders.hold.write: 12 times would be held: user:priya on"),
+    (["policy", "observed", "--since", "2026-11-21"], "", "policy.observed", {"since": 1795219200.0},
+     {"found": [], "observing": {"targets": [], "files": ["orders.toml"]}},
+     'To enforce: write mode = "enforce" in policies.d/orders.toml (mode = "observe"), then hoopctl reload'),
     (["audit", "views", "--by", "user:lee"], "", "audit.views", {"by": "user:lee"},
      [{"index": 7, "at": 0.0, "by": "user:lee", "verb": "sessions.show", "subject": "S-1", "detail": {"id": "S-1"}}],
      "7     1970-01-01 00:00:00Z  user:lee  sessions.show  S-1      id S-1"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.installation import Gateway
+from tests.integration.installation import POLICY, Gateway
 from tests.integration.postgres import PostgresServer
+from tests.integration.tiny.running import until
 
 pytestmark = pytest.mark.integration
 
@@ -84,3 +88,48 @@ def test_duties_that_exclude_each_other(gateway: Gateway) -> None:
     assert gateway.json("whoami", who="user:both")["duties"] == ["approver", "user"]
     toml.write_text(before)
     gateway.reload()
+
+
+OBSERVED = 'mode = "observe"\n' + POLICY + 'allow.few = { who = ["group:eng"], do = ["read"], max_rows = 1 }\n'
+
+
+def test_what_enforcement_would_have_done(server: PostgresServer) -> None:
+    with Gateway(server, OBSERVED) as gateway:
+        gateway.identity("user:priya", groups=["eng"])
+        gateway.identity("agent:ci")
+        done = gateway.psql(
+            "user:priya",
+            "SELECT card_number FROM customers",
+            "SELECT max(card_number) FROM customers WHERE card_number LIKE '4%'",
+            "CREATE TABLE seen (a text)",
+            "DROP TABLE seen",
+            "UPDATE orders SET note = note WHERE id = 1",
+            "UPDATE orders SET note = note WHERE id = 2",
+            "SELECT 1",
+        )
+        assert done.returncode == 0, done.stderr
+        assert "4111111111111111" in done.stdout, "nothing is masked, held or cut off"
+        assert gateway.psql("agent:ci", "SELECT count(*) FROM orders").returncode == 0
+        until(lambda: len(gateway.json("policy", "observed")["found"]) >= 5, "recordings are sealed and counted")
+        found = {
+            (one["outcome"], one["rule"], one["identity"]): one for one in gateway.json("policy", "observed")["found"]
+        }
+        assert found["hold", "example.hold.update", "user:priya"]["count"] == 2
+        assert found["hold", "example.hold.update", "user:priya"]["why"] == "customers notice"
+        (update,) = found["hold", "example.hold.update", "user:priya"]["statements"]
+        assert update == {"text": "UPDATE orders SET note = note WHERE id = ?", "count": 2}
+        assert found["deny", "example.deny.drop", "user:priya"]["count"] == 1
+        assert found["deny", "", "agent:ci"]["count"] == 1
+        assert found["mask", "example.mask.card", "user:priya"]["count"] == 1
+        assert found["deny", "example.mask.card", "user:priya"]["count"] == 1, "what masks would refuse"
+        assert "4111111111111111" not in json.dumps(list(found.values()), default=str)
+        (broker,) = gateway.pids("broker")
+        os.kill(broker, signal.SIGKILL)
+        until(lambda: broker not in gateway.pids("broker") and gateway.pids("broker"), "another broker")
+        kept = gateway.json("policy", "observed", "--identity", "user:priya")["found"]
+        assert {one["outcome"]: one["count"] for one in kept if one["outcome"] == "hold"} == {"hold": 2}
+        assert gateway.json("policy", "observed", "--since", "2100-01-01")["found"] == []
+        said = gateway.hoopctl("policy", "observed").stdout
+        assert "example.hold.update: 2 times would be held: user:priya on orders" in said
+        assert 'To enforce: write mode = "enforce" in policies.d/example.toml' in said
+        assert gateway.hoopctl("policy", "observed", who="user:priya", ok=False).returncode == 1

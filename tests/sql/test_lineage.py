@@ -69,6 +69,34 @@ def test_unattributed_expressions(text: str, clear: tuple[bool, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("SELECT card FROM customers", True),
+        ("SELECT * FROM customers", True),
+        ("SELECT * FROM nowhere", True),
+        ("FETCH ALL FROM c", True),
+        ("CALL purge_orders()", True),
+        ("UPDATE customers SET name = 'x' RETURNING card", True),
+        ("COPY customers TO STDOUT", True),
+        ("SELECT name FROM customers", False),
+        ("SELECT count(*) FROM customers", False),
+        ("UPDATE customers SET name = 'x' RETURNING id", False),
+        ("UPDATE customers SET card = '4111'", False),
+        ("COPY customers (name) TO STDOUT", False),
+        ("COPY customers FROM STDIN", False),
+        ("CREATE TABLE nowhere (a text)", False),
+        ("DROP TABLE nowhere", False),
+        ("DECLARE c CURSOR FOR SELECT card FROM customers", False),
+        ("SELECT id FROM orders", False),
+    ],
+)
+def test_what_would_be_hidden_is_told_before_rows_come(text: str, hidden: bool) -> None:
+    got = plan(text)
+    assert got.refused is None
+    assert got.hides is hidden
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "SELECT *, card || '' FROM customers",  # positions are not known behind a star

@@ -54,6 +54,8 @@ class Judged:
     masks: tuple[Mask, ...]
     #: masks in force for the identity, whatever the statement
     in_force: tuple[Mask, ...] = ()
+    #: rules of masks that enforcement would have applied to this statement
+    observed_masks: tuple[str, ...] = ()
 
     @property
     def masked(self) -> bool:
@@ -228,6 +230,7 @@ class Judge:
                 effect.name or "",
             )  # fmt: skip
         opening = self.opening()
+        would = tuple(self._worker.policy.observed_masks(self._identity, self._target, self._now()))
         statements: list[Judged] = []
         for statement in analysis.statements:
             # what a DDL statement before it in the same text did is not in the catalogue
@@ -240,7 +243,11 @@ class Judge:
             if not plan.untouched and opening is not None and self._unmasks(opening):
                 decision, in_force = _unmasked(decision, opening, masks), ()
                 plan = _plan(statement, (), catalogue, settings, trusted, uncertain)
-            statements.append(Judged(statement, decision, plan, kept, () if plan.untouched else in_force, in_force))
+            hidden: tuple[str, ...] = ()
+            if would:
+                decision, hidden = self._observed(statement, decision, would, settings, catalogue, uncertain)
+            shown = () if plan.untouched else in_force
+            statements.append(Judged(statement, decision, plan, kept, shown, in_force, hidden))
             effect = statement.effect
             if effect is not None and effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
                 reason = effect.value
@@ -260,6 +267,29 @@ class Judge:
             reason=reason,
             opening=opening,
         )
+
+    def _observed(
+        self,
+        statement: Statement,
+        decision: Decision,
+        would: tuple[Mask, ...],
+        settings: SessionSettings,
+        catalogue: Catalogue,
+        uncertain: bool,
+    ) -> tuple[Decision, tuple[str, ...]]:
+        """What masks would do to a statement where policy only observes.
+
+        @return: the decision, which says so where they would refuse it, and else the rules that would hide something.
+        """
+        trusted = self._target.trusted_functions
+        refused = _plan(statement, would, catalogue, settings, trusted, uncertain).refused
+        if refused is not None:
+            if decision.observed != "deny":
+                why, rules = refused
+                decision = evolve(decision, observed="deny", rules=rules, why=why)
+            return decision, ()
+        each = [(mask.rule, _plan(statement, (mask,), catalogue, settings, trusted, uncertain)) for mask in would]
+        return decision, tuple(rule for rule, plan in each if plan.hides)
 
     def _unmasks(self, opening: Opening) -> bool:
         return "masks" in self._worker.policy.skips(opening, self._identity, self._target, self._now())

@@ -63,6 +63,7 @@ def operation(
         "why": refusal.why if refusal is not None else said.why,
         "hint": refusal.hint if refusal is not None else said.hint,
         "masks": sorted(masks),
+        "observed_masks": sorted({rule for each in judgement.statements for rule in each.observed_masks}),
         "approval": approval,
         "reason": reason,
         "policy": said.policy,
@@ -73,5 +74,5 @@ def operation(
 
 def event(frame: dict[str, Any]) -> dict[str, Any]:
     """The fields of a frame that go to the log as well."""
-    left_out = ("decision", "statement", "masks", "parameters", "break_glass", "skipped")
+    left_out = ("decision", "statement", "masks", "observed_masks", "parameters", "break_glass", "skipped")
     return {name: value for name, value in frame.items() if name not in left_out}
