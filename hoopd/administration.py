@@ -16,6 +16,7 @@ from hoopd.administration_verbs import VERBS, check_arguments
 from hoopd.breakglass import verbs as break_glass_verbs
 from hoopd.errors import Denied
 from hoopd.governance import verbs as governance_verbs
+from hoopd.identity import recovery_verbs
 from hoopd.identity.duties import explained
 from hoopd.interfaces import IAdministration
 from hoopd.ipc import wire
@@ -60,6 +61,7 @@ class Administration:
     vault: Any
     approvals: Any
     break_glass: Any
+    recovery: Any
     admissions: Any
     index: Any
     observed: Any
@@ -130,6 +132,8 @@ class Administration:
     async def _login(self, a: Arguments) -> Any:
         proof = Proof(a["name"], Secret(a["password"]), Peer("127.0.0.1", 0, True))
         caller: Identity = await self.identities.authenticate(proof)
+        if caller.proof.startswith("recovery:"):
+            return await self._recovered(caller)
         life = a.get("lifetime") or LOGIN
         entry, secret = await self.identities.issue(caller, caller.name, life, None, None, "signed in")
         self.event(
@@ -141,6 +145,17 @@ class Administration:
             "administration", {"verb": "login", "by": caller.name, "subject": caller.name, "detail": detail}
         )
         return {"token": secret.reveal().decode(), "entry": plain(entry)}
+
+    async def _recovered(self, caller: Identity) -> Any:
+        """A recovery code signs in too: for the rest of its short session, whoever provides the identity otherwise."""
+        token, until = await self.recovery.session(caller)
+        id = caller.proof.partition(":")[2]
+        await self.ledger.append(
+            "administration",
+            {"verb": "login", "by": caller.name, "subject": caller.name, "detail": {"recovery": id}},
+        )
+        entry = {"id": id, "identity": caller.name, "expires_at": until}
+        return {"token": token.reveal().decode(), "entry": entry, "remaining": caller.claims["recovery_remaining"]}
 
     # -- oneself -----------------------------------------------------------------------------------------------
 
@@ -452,4 +467,5 @@ _ACTS: dict[str, _Act] = {
     "reload": Administration.reload_now,
     **break_glass_verbs.ACTS,
     **governance_verbs.ACTS,
+    **recovery_verbs.ACTS,
 }

@@ -6,23 +6,12 @@ that names them. One entitled person's no is enough.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from hoopd.approvals.states import Happening
+from hoopd.identity.names import folded, same_person
 from hoopd.values import Approval, HoldTerms, Identity, Vote
-
-
-def _same(one: str, other: str | None) -> bool:
-    """Whether two names may be one person's: names that look alike must not approve each other."""
-    if other is None:
-        return False
-    return _plain(one) == _plain(other)
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def entitled(terms: HoldTerms, name: str, groups: Iterable[str]) -> bool:
@@ -36,15 +25,15 @@ def refusal(approval: Approval, identity: Identity) -> str:
     name = identity.name
     if identity.kind != "human" or identity.act is not None:
         return "agents do not approve, and nobody through one: approval is a person's word"
-    if _same(name, approval.requester):
+    if same_person(name, approval.requester):
         return "nobody approves what they asked for themselves"
-    if _same(name, approval.act):
+    if same_person(name, approval.act):
         return f"nobody approves what was asked for on their behalf, as {approval.requester} did for {name}"
     if "approver" not in identity.duties:
         return f"{name} does not have the duty approver"
     if not any(entitled(terms, name, identity.groups) for terms in approval.holds):
         return f"{name} is in none of the groups that decide this"
-    if any(_same(vote.identity, name) for vote in approval.votes):
+    if any(same_person(vote.identity, name) for vote in approval.votes):
         return f"{name} has voted already"
     return ""
 
@@ -69,7 +58,7 @@ def whom_to_ask(approval: Approval) -> str:
 def met(terms: HoldTerms, votes: Iterable[Vote]) -> int:
     """How many distinct people entitled under C{terms} said yes."""
     return len(
-        {_plain(vote.identity) for vote in votes if vote.approve and entitled(terms, vote.identity, vote.groups)}
+        {folded(vote.identity) for vote in votes if vote.approve and entitled(terms, vote.identity, vote.groups)}
     )
 
 

@@ -218,6 +218,20 @@ LEAVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "vault": ("act", "by", "secret", "version", "master_key"),
         "policy": ("act", "by", "version"),
         "configuration": ("act", "by", "digest"),
+        # created, confirmed, used and void; a code goes by its id
+        "recovery-code": (
+            "event",
+            "identity",
+            "by",
+            "sheet",
+            "code",
+            "count",
+            "void",
+            "remaining",
+            "peer",
+            "groups",
+            "duties",
+        ),
         # one use of break glass: opened, skipped (once for each operation that passes), ended, overdue, reviewed
         "break-glass": (
             "use",
@@ -323,6 +337,11 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "approval.expired": _event("approval requester target was"),
         "approval.cancelled": _event("approval requester target by reason"),
         "approval.refused": _event("approval by act why"),
+        # emergencies
+        "recovery.created": _event("identity sheet count"),
+        "recovery.confirmed": _event("identity by sheet void"),
+        "recovery.void": _event("identity by void"),
+        "recovery.used": _event("identity peer remaining proof"),
         # break glass
         "break-glass.opened": _event(f"{_GLASS} reason until skip"),
         "break-glass.refused": _event("identity act target why"),
@@ -366,6 +385,10 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
 #: how loud a line of the log is, in the words of syslog (RFC 5424 section 6.2.1), where it is not C{info}
 SEVERITY: Mapping[str, str] = MappingProxyType(
     {
+        "recovery.created": "notice",
+        "recovery.confirmed": "notice",
+        "recovery.void": "notice",
+        "recovery.used": "alert",
         "break-glass.opened": "alert",
         "break-glass.refused": "warning",
         "break-glass.operation": "warning",

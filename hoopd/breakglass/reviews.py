@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from hoopd.breakglass.values import Use
+from hoopd.identity.names import same_person
 from hoopd.policy.rules import names
 from hoopd.values import Identity
 
@@ -22,15 +21,6 @@ def text(given: str, what: str) -> str:
     if any(not each.isprintable() and each not in "\n\t" for each in stripped):
         raise ValueError(f"{what} contains characters that cannot be shown")
     return stripped
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
-
-
-def same_person(name: str, other: str | None) -> bool:
-    """Whether two names may be one person's: names that look alike must not review each other."""
-    return other is not None and _plain(name) == _plain(other)
 
 
 def refusal(use: Use, identity: Identity) -> str:

@@ -133,6 +133,10 @@ class IdentityConfig:
     token_lifetime: float = key("default life of issued tokens", 30 * 86400.0, "duration")
     token_lifetime_max: float = key("no issued token lives longer", 366 * 86400.0, "duration")
     failures_per_minute: int = key("failed proofs a minute from one address before answers slow down", 30)
+    recovery_for: tuple[str, ...] = key(
+        "who may have recovery codes beside those with a duty: names and groups, as rules write them", ()
+    )
+    recovery_lapse: float = key("a sheet of recovery codes is worthless after so long", 180 * 86400.0, "duration")
 
 
 @frozen

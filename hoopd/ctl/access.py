@@ -10,6 +10,7 @@ import click
 from hoopd.ctl.connection import Gateway, write_token
 from hoopd.ctl.failures import Failure
 from hoopd.ctl.printing import Duration, as_json, moment, pairs, print_json, value_from_stdin_or_prompt, words
+from hoopd.identity import recovery_codes
 from hoopd.secret import Secret
 
 
@@ -19,15 +20,21 @@ from hoopd.secret import Secret
 @click.option("--show", is_flag=True, help="Print the token instead of keeping it: psql takes it as password.")
 @click.pass_obj
 def login(gateway: Gateway, name: str | None, lifetime: float | None, show: bool) -> None:
-    """Sign in for the next calls, by a token or a password from a prompt or standard input.
+    """Sign in for the next calls, by a token, a password or a recovery code, from a prompt or standard input.
 
     What is kept, in ~/.config/hoopd/token (mode 0600) or --token-file, is a token that was tried.
     """
     if name is not None:
         password = value_from_stdin_or_prompt("Password")
+        if recovery_codes.shaped(password.encode()) and recovery_codes.parse(password.encode()) is None:
+            # found here it costs no pause, and tells whoever listens nothing
+            raise click.UsageError("the recovery code is mistyped: one of its letters is not what is on the sheet")
         who = name if ":" in name else f"user:{name}"
         issued = gateway.call("login", Secret("-"), name=who, password=password, lifetime=lifetime)
         who, token = issued["entry"]["identity"], Secret(issued["token"])
+        if "remaining" in issued:
+            until = moment(issued["entry"]["expires_at"])
+            click.echo(f"a recovery code was used; {issued['remaining']} remain; good until {until}", err=True)
     else:
         token = Secret(value_from_stdin_or_prompt("Token").strip())
         who = gateway.call("whoami", token)["name"]

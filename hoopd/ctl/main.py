@@ -26,6 +26,7 @@ _COMMANDS = {
     "identities": "hoopd.ctl.identities",
     "login": "hoopd.ctl.access:login",
     "policy": "hoopd.ctl.policy",
+    "recovery-codes": "hoopd.ctl.recovery",
     "reload": "hoopd.ctl.access:reload",
     "request": "hoopd.ctl.request",
     "sessions": "hoopd.ctl.sessions",

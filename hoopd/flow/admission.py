@@ -308,7 +308,7 @@ class Admissions:
             each
             for each in self.live.values()
             if identity in (each.identity.name, each.identity.act)
-            and (not token or each.identity.proof == f"token:{token}")
+            and (not token or each.identity.proof in (f"token:{token}", f"recovery:{token}"))
         ]
         for session in mine:
             self.reach_end(session.id, why)

@@ -52,3 +52,13 @@ def valid_groups(groups: Any) -> tuple[str, ...]:
         if foreign(group) is None:
             raise ValueError(f"{str(group)[:140]!r} cannot name a group")
     return tuple(sorted(set(groups)))
+
+
+def folded(name: str) -> str:
+    """C{name} without what tells look-alikes apart: case, and Unicode's compatibility forms."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def same_person(name: str, other: str | None) -> bool:
+    """Whether two names may be one person's: names that look alike must not review or confirm each other."""
+    return other is not None and folded(name) == folded(other)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
@@ -21,13 +21,15 @@ from zope.interface import implementer
 
 from hoopd.config.schema import IdentityConfig
 from hoopd.errors import AuthenticationFailed, ConfigError, Unavailable
-from hoopd.identity import certificates, duties, tokens
+from hoopd.identity import certificates, duties, recovery_codes, tokens
 from hoopd.identity import scopes as scope_rules
 from hoopd.identity.directory import Directory, find
 from hoopd.identity.issuers import Issuers
 from hoopd.identity.mapping import identity_of
 from hoopd.identity.pacing import Pacing, origin
 from hoopd.identity.passwords import MAX_LENGTH, NOBODY, verify_password
+from hoopd.identity.recovery import PREFIX as RECOVERY_PREFIX
+from hoopd.identity.recovery import Recovery
 from hoopd.identity.values import LocalIdentity, VerifiedToken
 from hoopd.interfaces import IIdentityProvider
 from hoopd.secret import Secret
@@ -84,6 +86,8 @@ class Identities(Directory):
         check_providers(config)
         self._verifier = verifier
         self._issuers = Issuers(config.certificates)
+        #: set by whoever composes the broker: L{hoopd.identity.recovery.Recovery}
+        self.recovery: Recovery | None = None
         self._pacing = Pacing(config.failures_per_minute)
         self._turns: dict[tuple[str, str], DeferredLock] = {}
         self._slots = DeferredSemaphore(_AT_ONCE)
@@ -98,7 +102,11 @@ class Identities(Directory):
         secret = proof.secret.reveal()
         if not secret or not _local(proof.peer):
             raise self._refused(proof, "no secret" if not secret else "in clear, and not from loopback")
-        if secret.startswith(tokens.PREFIX):
+        if secret.startswith(RECOVERY_PREFIX) and self.recovery is not None:
+            identity, why = await self.recovery.by_token(secret)
+            if identity is not None:
+                identity = duties.parted(identity, identity.duties, self._conflicts)
+        elif secret.startswith(tokens.PREFIX):
             identity, why = await self._by_token(secret)
         elif _JWT.fullmatch(secret):
             identity, why = await self._by_jwt(proof.secret)
@@ -194,6 +202,14 @@ class Identities(Directory):
     # -- passwords ---------------------------------------------------------------------------------------------
 
     async def _by_password(self, proof: Proof, password: bytes) -> Identity:
+        if self.recovery is not None and recovery_codes.shaped(password):
+            recovery, address = self.recovery, proof.peer.address
+            used = await self._paced(proof, lambda: recovery.use(proof.claimed, password, address))
+            return duties.parted(used, used.duties, self._conflicts)
+        return await self._paced(proof, lambda: self._check_password(proof.claimed, password))
+
+    async def _paced(self, proof: Proof, check: Callable[[], Awaitable[tuple[Identity | None, str]]]) -> Identity:
+        """What C{check} says of a secret that could be guessed: slower after each failure, one at a time."""
         pair = (origin(proof.peer.address), proof.claimed)
         turn = self._turns.setdefault(pair, DeferredLock())
         if len(turn.waiting) >= _WAITING_PAIR:
@@ -202,7 +218,7 @@ class Identities(Directory):
         try:
             # one at a time for a pair: guesses made all at once would each find no failure before them
             await self._pause(self._pacing.pause(*_who(proof), self._clock.seconds()))
-            identity, why = await self._check_password(proof.claimed, password)
+            identity, why = await check()
             if identity is None:
                 self._pacing.failed(*_who(proof), self._clock.seconds())
                 raise self._refused(proof, why)

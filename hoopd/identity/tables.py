@@ -58,4 +58,26 @@ MIGRATIONS: tuple[Migration, ...] = (
         WHERE duties LIKE '%"administrator"%'
         """,
     ),
+    (
+        "identity-recovery-1",
+        # expires_at and session_digest are those of the session that a use begins
+        """
+        CREATE TABLE recovery_codes (
+            id TEXT PRIMARY KEY,
+            sheet TEXT NOT NULL,
+            identity TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            groups TEXT NOT NULL,
+            duties TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            lapses_at REAL NOT NULL,
+            confirmed_by TEXT NOT NULL DEFAULT '',
+            used_at REAL,
+            expires_at REAL,
+            session_digest TEXT,
+            ended INTEGER NOT NULL DEFAULT 0
+        );
+        CREATE INDEX recovery_codes_identity ON recovery_codes (identity);
+        """,
+    ),
 )

@@ -36,7 +36,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "policy.changed": "another policy is in force",
         "policy.refused": "a policy was refused",
         "emergency.export": "a target's credential was exported for an emergency",
-        "emergency.recovery": "a recovery code was used",
+        "emergency.recovery": "recovery codes were made or confirmed, or one was used",
         "notify.test": "a test of the channel",
     }
 )

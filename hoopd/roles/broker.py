@@ -37,6 +37,7 @@ from hoopd.flow.admission import Admissions, WorkerApprovals, WorkerSessions
 from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
 from hoopd.identity.bootstrap import Bootstrap
 from hoopd.identity.provider import Identities
+from hoopd.identity.recovery import Recovery
 from hoopd.identity.tables import MIGRATIONS as IDENTITY_TABLES
 from hoopd.identity.values import Revocation
 from hoopd.ipc.interfaces import IBrokerRole
@@ -174,6 +175,19 @@ class Broker:
             still=lambda vote: self.identities.may_still_approve(vote.identity, vote.groups),
         )
         self.pending = Pending(self.store, self.ledger, reactor, self.event)
+        self.recovery = self.identities.recovery = Recovery(
+            self.store,
+            self.pending,
+            self.notices,
+            reactor,
+            pepper,
+            os.urandom,
+            self.event,
+            self._revoked,
+            whose=self.config.identity.recovery_for,
+            lapse=self.config.identity.recovery_lapse,
+            new_id=lambda: new_id("R-", 6),
+        )
         self.break_glass = BreakGlass(
             self.store,
             self.pending,
@@ -211,6 +225,7 @@ class Broker:
         # what waits for the ledger goes before anything new; if it cannot be written, it is told and tried again
         await self.pending.send().addErrback(lambda failure: failure.trap(RecordError) and None)
         await self.break_glass.start()
+        await self.recovery.start()
         await self.bootstrap.ensure()
         self.administration = Administration(
             identities=self.identities,
@@ -218,6 +233,7 @@ class Broker:
             vault=self.vault,
             approvals=self.approvals,
             break_glass=self.break_glass,
+            recovery=self.recovery,
             admissions=self.admissions,
             index=self.index,
             observed=self.observed,
@@ -259,6 +275,7 @@ class Broker:
         self.admissions.stop()
         await self.approvals.stop()
         self.break_glass.stop()
+        self.recovery.stop()
         self.pending.stop()
         await self.recordings.stop()
         await self.observed.stop()

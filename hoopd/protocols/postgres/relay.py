@@ -120,7 +120,12 @@ class Relay:
         self._target.transport.registerProducer(self._valve, True)
         self._client.registerProducer(Valve(self._target.transport), True)
         self._target.begin(self._target_bytes, self._target_lost)
+        remaining = self._admission.identity.claims.get("recovery_remaining")
+        if remaining is not None:
+            text = f"hoopd: a recovery code was used; {remaining} remain, and this session ends within the hour"
+            self._notices.append(backend.notice(text, "It is recorded, and others are told.", "", "WARNING"))
         self.broken()
+        self._guarded(self._carry)
 
     def broken(self) -> None:
         """Break glass may be in use, or may not be any more: tell, as soon as no message of the target is cut by it."""
