@@ -43,7 +43,7 @@ def revocation_refusal(approval: Approval, identity: Identity) -> str:
     name = identity.name
     if identity.kind != "human" or identity.act is not None:
         return "agents do not revoke, and nobody through one: their people do"
-    if "administrator" in identity.duties or _same(name, approval.act) or _same(name, approval.requester):
+    if "administrator" in identity.duties or same_person(name, approval.act) or same_person(name, approval.requester):
         return ""
     if "approver" in identity.duties and any(entitled(terms, name, identity.groups) for terms in approval.holds):
         return ""
