@@ -63,6 +63,44 @@ def test_lines_arrive_in_order_in_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "log").stat().st_mode & 0o777 & ~0o640 == 0
 
 
+def test_lines_are_gathered_and_none_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[bytes] = []
+
+    class Counting:
+        open, close = staticmethod(os.open), staticmethod(os.close)
+
+        def write(self, fd: int, content: bytes) -> int:
+            writes.append(bytes(content))
+            return os.write(fd, content)
+
+    # so long that only the end can end it: what is logged meanwhile is one write, and close does not wait
+    monkeypatch.setattr(log, "GATHER", 3600.0)
+    made = JsonLog(str(tmp_path / "log"), clock=lambda: 0.0, system=Counting())
+    for number in range(50):
+        made.event("audit.log-dropped", {"lines": number})
+    made.close()
+    assert len(writes) == 1
+    assert len((tmp_path / "log").read_text().splitlines()) == 50
+
+
+def test_a_line_is_there_soon_without_another_behind_it(tmp_path: Path) -> None:
+    made = JsonLog(str(tmp_path / "log"), clock=lambda: 0.0)
+    made.event("session.closed", {"session": "S-1"})
+    for _ in range(10_000):
+        if (tmp_path / "log").stat().st_size:
+            break
+        threading.Event().wait(0.001)
+    assert json.loads((tmp_path / "log").read_text())["session"] == "S-1"
+    made.close()
+
+
+def test_numbers_and_text_that_have_no_short_form_are_written_all_the_same() -> None:
+    fields = {"session": "\udc80", "why": 2**70, "identity": float("nan")}
+    read = json.loads(line("session.closed", 0, fields))
+    assert read["session"] == "\udc80"
+    assert read["why"] == 2**70
+
+
 def test_a_misspelt_name_is_an_error(tmp_path: Path) -> None:
     made = JsonLog(str(tmp_path / "log"))
     with pytest.raises(UnknownName):
@@ -98,7 +136,7 @@ def test_a_reader_that_does_not_read_blocks_nobody_and_is_told_what_it_missed(
     for _ in range(1000):
         made.event("session.closed", {"session": "S-1"})
     system.go.set()
-    while made._queue.qsize():
+    while made._lines:
         threading.Event().wait(0.001)
     made.event("session.closed", {"session": "S-2"})
     made.close()
