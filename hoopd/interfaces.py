@@ -228,6 +228,14 @@ class IRecorder(Interface):
         @raise hoopd.errors.RecordError: nothing more can be written; the session takes no further operation.
         """
 
+    def write_many(records):
+        """Append several frames with one write(2), as L{write} does.
+
+        @param records: pairs of kind and fields
+        @return: the sequence number of the first frame
+        @raise hoopd.errors.RecordError: as L{write}; some of them may be in the file.
+        """
+
     def sync():
         """@return: Deferred of None once all that was written is on disk (grouped fdatasync in a thread)."""
 

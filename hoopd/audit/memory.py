@@ -43,7 +43,7 @@ class MemoryRecorder:
         return len(self.frames)
 
     def write_many(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
-        """See L{hoopd.audit.recorder.FileRecorder.write_many}."""
+        """See L{IRecorder.write_many}."""
         first = len(self.frames) + 1
         for kind, fields in records:
             self.write(kind, fields)

@@ -73,12 +73,7 @@ class FileRecorder:
         return self._append(encoded, count)
 
     def write_many(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
-        """Append several frames with one write(2).
-
-        @param records: pairs of kind and fields, as L{write} takes them.
-        @return: the sequence number of the first frame.
-        @raise hoopd.errors.RecordError: as L{write}; some of them may be in the file.
-        """
+        """See L{IRecorder.write_many}."""
         if self._failed:
             raise RecordError(self._failed)
         wall, monotonic = self._now()

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from hoopd.display import spoken
 from hoopd.errors import Denied, RecordError, Unavailable
@@ -21,6 +22,8 @@ from hoopd.values import Admission, Approval, HeldOperation
 
 #: in an open transaction locks stay held while people think
 IN_TRANSACTION_WAIT = 120.0
+#: frames that may wait for one write: a pipeline of so many statements costs one system call, and 100 kB of memory
+GATHER_MAX = 256
 #: pause before asking again for a decision when the broker went away in the middle
 RETRY = 1.0
 
@@ -91,6 +94,7 @@ class Route:
         self._withdrawn = ""
         self._holding = False
         self._open: set[str] = set()
+        self._gathered: list[tuple[str, Mapping[str, Any]]] = []
         # deadlines are epoch seconds and the reactor's clock need not be: the session's start joins the two
         self._began = worker.reactor.seconds()
 
@@ -104,12 +108,36 @@ class Route:
         if why:
             raise Unavailable(why)
 
-    def record(self, kind: str, fields: Mapping[str, Any]) -> int:
-        """Write one frame. @raise RecordError: now or before; the session takes no further operation."""
+    def record(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Write one frame, and what was gathered before it.
+
+        @raise RecordError: now or before; the session takes no further operation.
+        """
+        self.gather(kind, fields)
+        self.flush()
+
+    def gather(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """As L{record}, but written with the next frame or L{flush}, in one write(2): nothing that follows from this frame
+        may leave, to target or client, before that. C{fields} must not change any more.
+
+        @raise RecordError: nothing can be written any more.
+        """
         if self._broken:
             raise RecordError(self._broken)
+        self._gathered.append((kind, fields))
+        if len(self._gathered) >= GATHER_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered. @raise RecordError: now or before; the session takes no further operation."""
+        if self._broken:
+            raise RecordError(self._broken)
+        gathered = self._gathered
+        if not gathered:
+            return
+        self._gathered = []
         try:
-            return int(self._recorder.write(kind, fields))
+            self._recorder.write_many(gathered)
         except RecordError as error:
             self._broken = str(error) or "the recording cannot be written"
             raise
@@ -144,6 +172,10 @@ class Route:
                 return failure
             raise RecordError(self._broken)
 
+        try:
+            self.flush()
+        except RecordError as error:
+            return fail(Failure(error))
         done: Deferred[None] = self._recorder.sync()
         return done.addErrback(failed)
 
@@ -331,6 +363,9 @@ class Route:
         if approval not in self._open:
             return
         self._open.discard(approval)
+        if self._gathered and not self._broken:
+            # what came of it is in the record before anybody is told
+            self.flush()
         admission = self.admission
         told = self.worker.approvals.settle(admission.session, admission.token, approval, outcome, detail)
         # the broker settles what a lost worker had claimed as unknown; this failure is logged, not hidden

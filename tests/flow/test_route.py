@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hoopd.audit.memory import MemoryRecorder
 from hoopd.errors import Denied, RecordError, Unavailable
+from hoopd.flow import route
 from hoopd.flow.route import Route, StillOpen, Ticket, Withdrawn, describe
 from hoopd.secret import Secret
 from hoopd.values import Admission, Approval, Grant, HeldOperation, HoldTerms, Identity, Target, Vote
@@ -195,6 +196,43 @@ class RouteTests(SynchronousTestCase):
         self.assertRaises(RecordError, self.route.record, "notice", {})
         self.assertRaises(RecordError, self.route.gate)
 
+    def test_what_is_gathered_is_written_together_in_order_before_anything_behind_it(self) -> None:
+        self.route.gather("operation", {"operation": 1})
+        self.route.gather("rows", {"operation": 1})
+        self.assertEqual(self.recorder.frames, [])
+        self.route.record("notice", {"operation": 1})
+        self.assertEqual([kind for kind, _ in self.recorder.frames], ["operation", "rows", "notice"])
+        self.route.gather("result", {"operation": 1})
+        self.successResultOf(self.route.sync())
+        self.assertEqual(self.recorder.synced, 4)
+
+    def test_gathering_is_bounded(self) -> None:
+        for _ in range(route.GATHER_MAX):
+            self.route.gather("operation", {})
+        self.assertEqual(len(self.recorder.frames), route.GATHER_MAX)
+
+    def test_nobody_is_told_of_an_outcome_before_it_is_written(self) -> None:
+        self.approvals.state = "approved"
+        self.successResultOf(self.hold())
+        written: list[int] = []
+        self.approvals.settle = lambda *_: written.append(len(self.recorder.frames)) or succeed(None)  # type: ignore
+        before = len(self.recorder.frames)
+        self.route.gather("result", {"operation": 1})
+        self.route.settle("A-1", "executed", "UPDATE 1")
+        self.assertEqual(written, [before + 1])
+
+    def test_what_is_gathered_is_not_lost_at_the_end(self) -> None:
+        self.route.gather("result", {"operation": 1})
+        self.route.close("bye")
+        self.assertEqual([kind for kind, _ in self.recorder.frames], ["result", "close"])
+
+    def test_what_cannot_be_written_later_fails_what_would_follow(self) -> None:
+        self.route.gather("operation", {})
+        self.recorder.broken = "No space left on device"
+        self.assertRaises(RecordError, self.route.flush)
+        self.assertRaises(RecordError, self.route.flush)
+        self.assertRaises(RecordError, self.route.gather, "operation", {})
+
     def test_a_failed_sync_is_final(self) -> None:
         self.recorder.sync = lambda: fail(Failure(OSError("EIO")))  # type: ignore[method-assign]
         self.failureResultOf(self.route.sync(), RecordError)
@@ -211,10 +249,10 @@ class RouteTests(SynchronousTestCase):
             ("writes", False, True, True),
             ("all", True, True, True),
         ):
-            route = Route(self.worker, self.admission, self.recorder, durability)
-            self.assertEqual(route.durable(frozenset({"read"}), False), read)
-            self.assertEqual(route.durable(frozenset({"write"}), False), write)
-            self.assertEqual(route.durable(frozenset({"read"}), True), approved)
+            made = Route(self.worker, self.admission, self.recorder, durability)
+            self.assertEqual(made.durable(frozenset({"read"}), False), read)
+            self.assertEqual(made.durable(frozenset({"write"}), False), write)
+            self.assertEqual(made.durable(frozenset({"read"}), True), approved)
 
     def test_notice(self) -> None:
         notice = describe(self.approvals.approval("pending"), 1000.0, 20.0)

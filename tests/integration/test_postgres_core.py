@@ -218,6 +218,25 @@ class PsqlTests(GatewayCase):
         self.assertEqual(await self.thread(work), "53100")
         self.assertEqual(self.server.query("SELECT count(*) FROM orders WHERE total = 97"), "0")
 
+    async def test_nothing_is_shown_when_its_record_fails(self) -> None:
+        def work() -> str:
+            with psycopg.connect(self.conninfo(), autocommit=True) as connection:
+                for each in self.gateway.recorders:
+                    whole = each.write_many
+
+                    def write_many(records: list[Any], each: Any = each, whole: Any = whole) -> int:
+                        if any(kind == "rows" for kind, _ in records):
+                            each.broken = "No space left on device"
+                        return int(whole(records))
+
+                    each.write_many = write_many  # type: ignore[method-assign]
+                try:
+                    return str(connection.execute("SELECT 'shown'").fetchall())
+                except psycopg.OperationalError as error:
+                    return str(error.sqlstate)
+
+        self.assertEqual(await self.thread(work), "53100")
+
     async def test_broker_away(self) -> None:
         self.gateway.away = "the broker is away"
         _out, err, _ = await self.psql("SELECT 1")

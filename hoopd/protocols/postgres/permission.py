@@ -113,7 +113,7 @@ class Permission:
         verdict = "deny" if refusal is not None else "hold" if approval else "allow"
         approval = approval or None
         frame = records.operation(number, judgement, verdict, state.reason, bind, refusal, approval)
-        state.route.record("operation", frame)
+        state.route.gather("operation", frame)
         fields = records.event(frame)
         if judgement.opening is not None:
             self._loud(judgement.opening, verdict, fields)

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopd.display import utc
-from hoopd.errors import HoopdError, TargetError
+from hoopd.errors import HoopdError, RecordError, TargetError
 from hoopd.flow.route import Notice
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.postgres import backend, errors, withhold
@@ -148,12 +148,22 @@ class Relay:
         self._treat_arrived()
         state = self.core.state
         if not client_gone:
-            self._client.writeSequence(state.to_client)
+            if self._recorded():
+                self._client.writeSequence(state.to_client)
             self._client.unregisterProducer()
         state.to_client = []
         holding, self._holding = self._holding, None
         if holding is not None:
             holding.cancel()
+
+    def _recorded(self) -> bool:
+        """Whether what the client may be sent is on file."""
+        try:
+            self._route.flush()
+        except RecordError as error:
+            self.log.error("recording of {session}: {error}", session=self._admission.session, error=str(error))
+            return False
+        return True
 
     def cancel(self) -> None:
         """A CancelRequest for this session was accepted: it meets what is held, or what runs, or nothing."""
@@ -218,6 +228,8 @@ class Relay:
         """Empty the core's outputs."""
         core = self.core
         state = core.state
+        # what was recorded is on file before anything that follows from it leaves
+        self._route.flush()
         while state.to_client or state.to_target or state.asks:
             if state.to_client:
                 octets, state.to_client = state.to_client, []
@@ -229,6 +241,7 @@ class Relay:
                 _ASKS[type(ask)](self, ask)
             if self._over:
                 return
+            self._route.flush()
         if self._notices and not core.busy:
             notices, self._notices = self._notices, []
             self._client.writeSequence(notices)

@@ -145,7 +145,7 @@ class Results:
             fields["masked"] = [number for number, mask in enumerate(run.record_masks or ()) if mask is not None]
         run.kept += len(kept)
         run.kept_octets += sum(len(value or "") for row in kept for value in row)
-        self.state.route.record("rows", fields)
+        self.state.route.gather("rows", fields)
 
     @staticmethod
     def _formats(run: Run) -> Sequence[int]:
@@ -271,7 +271,7 @@ class Results:
     def finish(self, run: Run, tag: str, outcome: str, code: str = "") -> None:
         """A statement ended: its result frame, and what becomes of its approval."""
         state = self.state
-        state.route.record(
+        state.route.gather(
             "result",
             {
                 "operation": run.operation,

@@ -60,6 +60,8 @@ class Route:
             raise RecordError("disk full")
         return self.recorder.write(kind, fields)
 
+    gather = record
+
     def next_operation(self) -> int:
         self._last += 1
         return self._last
