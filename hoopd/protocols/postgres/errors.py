@@ -6,7 +6,7 @@ SQLSTATEs: PostgreSQL documentation, appendix A.
 from __future__ import annotations
 
 from hoopd.errors import AuthenticationFailed, Denied, PeerError, RecordError, TargetError, Unavailable
-from hoopd.flow.route import StillOpen, Withdrawn
+from hoopd.flow.route import StillOpen, Ticket, Withdrawn
 from hoopd.protocols.postgres.backend import error_response
 from hoopd.protocols.postgres.judgement import Refusal
 
@@ -23,7 +23,7 @@ def refusal(error: BaseException | None) -> Refusal:
             return Refusal("28P01", AUTHENTICATION_FAILED)
         case Withdrawn():
             return Refusal("57014", error.why, error.rules)
-        case StillOpen():
+        case StillOpen() | Ticket():
             return Refusal("55000", error.why, error.rules, error.hint)
         case Denied():
             return Refusal("42501", error.why, error.rules, error.hint)
