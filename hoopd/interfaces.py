@@ -146,7 +146,7 @@ class IApprovals(Interface):
     def covering(session, token, held):
         """What lets an operation run now; nothing is asked for.
 
-        @return: Deferred of L{hoopd.values.Approval} (state approved or granted), or None
+        @return: Deferred of L{hoopd.values.Covering}: an approval (state approved or granted), or why there is none
         """
 
     def request_several(session, token, plan, shown):

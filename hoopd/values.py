@@ -373,6 +373,19 @@ class Approval:
     steps: tuple[Step, ...] = ()
     #: this is one use of that approval
     grant: str = ""
+    #: what the requester was granted there and does not cover this, each with why
+    beside: tuple[str, ...] = ()
+
+
+@frozen
+class Covering:
+    """What lets an operation run now. @ivar approval: None if nothing does.
+
+    @ivar beside: what its requester was granted there and does not cover it, each with why.
+    """
+
+    approval: Approval | None
+    beside: tuple[str, ...] = ()
 
 
 @frozen

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
 
 from hoopd.approvals import quorum, rows, scope, states
 from hoopd.approvals.rows import Row
@@ -100,7 +99,7 @@ class Decisions:
         bound = approval.session if reach == "session" else ""
         return rows.transition(tx, row, "grant", now, by, reason, session=bound, fields=fields)
 
-    def revoke(self, approval: str, identity: Identity, reason: str) -> Deferred[Approval]:
+    async def revoke(self, approval: str, identity: Identity, reason: str) -> Approval:
         """Take back what was approved or granted: nothing begins under it any more; what has begun goes on.
 
         @param identity: somebody who may decide it, or an administrator.
@@ -123,4 +122,4 @@ class Decisions:
             fields = {"settled_at": now, "outcome": cut(f"revoked by {identity.name}: {reason}")}
             return rows.transition(tx, row, "revoke", now, identity.name, reason, fields=fields)
 
-        return Deferred.fromCoroutine(self._transitions.change(work))
+        return await self._transitions.change(work)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from attrs import evolve
+
 from hoopd.approvals import asking, rows, uses
 from hoopd.approvals.digest import joint_digest, operation_digest
 from hoopd.approvals.rows import Row
@@ -17,10 +19,13 @@ from hoopd.approvals.transitions import TRIES, Refused, Transitions
 from hoopd.approvals.waiting import ends
 from hoopd.config.schema import ApprovalsConfig
 from hoopd.errors import Denied
-from hoopd.values import Approval, HeldOperation, HoldTerms, Identity
+from hoopd.values import Approval, Covering, HeldOperation, HoldTerms, Identity
 
 #: statements that one person can read and agree to together
 STEPS_MAX = 200
+
+#: grants that a requester is told do not fit; the newest
+BESIDE_MAX = 3
 
 
 class Filing:
@@ -66,22 +71,23 @@ class Filing:
         digest = self.digest(identity, target, held)
 
         def park(tx: Any, id: str, now: float) -> Any:
+            covering = self._covering(tx, session, identity, target, held, digest)
             known = rows.open_with(tx, digest, identity.name)
-            found = self._covering(tx, session, identity, target, held, digest) or next(
+            found = covering.approval or next(
                 (row.approval for row in known if row.approval.state == "pending" and not self._over(row)), None
             )
             if found is not None:
                 return found
             asked = asking.one(id, session, identity, target, held, now, self._config.open_for)
-            return self._put(tx, Row(asked, digest))
+            return self._put(tx, Row(evolve(asked, beside=covering.beside), digest))
 
         return await self._filed(park)
 
-    async def covering(self, session: str, held: HeldOperation) -> Approval | None:
+    async def covering(self, session: str, held: HeldOperation) -> Covering:
         identity = self.requester(session)
         target = self._target_of(session)
         digest = self.digest(identity, target, held)
-        found: Approval | None = await self._store.transact(
+        found: Covering = await self._store.transact(
             lambda tx: self._covering(tx, session, identity, target, held, digest)
         )
         return found
@@ -92,7 +98,9 @@ class Filing:
         if len(plan) > STEPS_MAX:
             raise ValueError(f"more than {STEPS_MAX} statements at once: nobody reads them all; ask for a window")
         if len(plan) == 1:
-            return await self.one(session, plan[0])
+            # the session that asks ends with this, so it is not asked for as long as that lasts
+            alone = [evolve(terms, scope="once") if terms.scope == "session" else terms for terms in plan[0].holds]
+            return await self.one(session, evolve(plan[0], holds=tuple(alone)))
         identity = self.requester(session)
         target = self._target_of(session)
         digests = [self.digest(identity, target, held) for held in plan]
@@ -176,20 +184,24 @@ class Filing:
 
     def _covering(
         self, tx: Any, session: str, identity: Identity, target: str, held: HeldOperation, digest: str
-    ) -> Approval | None:
+    ) -> Covering:
         """What lets C{held} run now: several statements that are at this one, its own approval, or a wider grant."""
         policy = self._policy_version()
-        fit = [
-            row.approval
-            for row in rows.granted(tx, identity.name, target)
-            if row.approval.act == identity.act
-            and not self._over(row)
-            and not uses.uncovered(tx, row, session, held, digest, policy)
-        ]
+        fit: list[Approval] = []
+        beside: list[str] = []
+        for row in rows.granted(tx, identity.name, target):
+            if row.approval.act != identity.act or self._over(row):
+                continue
+            why = uses.uncovered(tx, row, session, held, digest, policy)
+            if not why:
+                fit.append(row.approval)
+            elif row.claimed_by in ("", session):
+                beside.append(f"{row.approval.id} does not cover it: {why}")
         exact = [
             row.approval
             for row in rows.open_with(tx, digest, identity.name)
             if row.approval.state == "approved" and not self._over(row)
         ]
         several = [approval for approval in fit if approval.kind == "statements"]
-        return next(iter([*several, *exact, *fit]), None)
+        found = next(iter([*several, *exact, *fit]), None)
+        return Covering(found, () if found is not None else tuple(beside[-BESIDE_MAX:]))

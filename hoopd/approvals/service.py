@@ -26,7 +26,7 @@ from hoopd.config.schema import ApprovalsConfig
 from hoopd.errors import Denied, RecordError
 from hoopd.interfaces import IApprovals
 from hoopd.secret import Secret
-from hoopd.values import Approval, HeldOperation, HoldTerms, Identity, Scope, Vote
+from hoopd.values import Approval, Covering, HeldOperation, HoldTerms, Identity, Scope, Vote
 
 #: more than one person looks through; who wants them all narrows the search
 FOUND_MAX = 1000
@@ -124,7 +124,7 @@ class Approvals:
         """
         return Deferred.fromCoroutine(self._filing.one(session, held))
 
-    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval | None]:
+    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Covering]:
         """See L{IApprovals.covering}."""
         return Deferred.fromCoroutine(self._filing.covering(session, held))
 
@@ -179,7 +179,8 @@ class Approvals:
             if refused is not None:
                 return refused
             now = self._clock.seconds()
-            if row.approval.revision != seen.revision:
+            if row.approval.votes != seen.votes:
+                # each of them was asked about above; uses of the same grant by others change nothing
                 return Refused(Denied(f"{id} was decided this moment", hint="Run the statement again."))
             standing = tuple(vote for vote in row.approval.votes if vote not in lapsed)
             if quorum.result(row.approval.holds, standing) != "approve":
@@ -207,8 +208,6 @@ class Approvals:
             return Refused(
                 Denied(f"{approval.id} is for another operation than this one: for {approval.target}", rules)
             )
-        if approval.state != "granted" and not same(row.digest, digest):
-            return Refused(Denied(f"{approval.id} is for another operation than this one", rules))
         lapsed = self._transitions.lapsed(tx, row)
         if lapsed is not None:
             return Refused(Denied(f"{approval.id} was not run in time and has lapsed", rules), lapsed)
@@ -217,6 +216,8 @@ class Approvals:
             return Refused(Denied(f"{approval.id} does not cover this: {why}", rules)) if why else None
         if approval.state != "approved":
             return Refused(Denied(f"{approval.id} is {approval.state}", rules))
+        if not same(row.digest, digest):
+            return Refused(Denied(f"{approval.id} is for another operation than this one", rules))
         return None
 
     async def _unrun(self, claimed: Approval) -> None:
@@ -324,7 +325,7 @@ class Approvals:
 
     def revoke(self, approval: str, identity: Identity, reason: str) -> Deferred[Approval]:
         """See L{Decisions.revoke}."""
-        return self._decisions.revoke(approval, identity, reason)
+        return Deferred.fromCoroutine(self._decisions.revoke(approval, identity, reason))
 
     def find(
         self, states: Any = None, requester: str | None = None, target: str | None = None

@@ -117,6 +117,7 @@ def _print(found: Mapping[str, Any]) -> None:
             ("reaches", _reach(found)),
             ("used", f"{found['uses']} times" if found["scope"] != "once" or found["uses"] else ""),
             ("use of", found["grant"]),
+            ("granted", "; ".join(found["beside"])),
         ]
     )
     for terms in found["holds"]:

@@ -8,7 +8,7 @@ an approved operation is claimed on disk before either.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from hoopd.display import spoken
 from hoopd.errors import Denied, RecordError, Unavailable
-from hoopd.values import Admission, Approval, HeldOperation
+from hoopd.values import Admission, Approval, Covering, HeldOperation
 
 #: in an open transaction locks stay held while people think
 IN_TRANSACTION_WAIT = 120.0
@@ -64,7 +64,8 @@ def describe(approval: Approval, now: float, wait: float) -> Notice:
     return Notice(
         f"held for approval as {approval.id} by rule {rules}" + (f": {why}" if why else ""),
         f"Approvers: {who}. This connection waits {spoken(wait)}, the request stays open for "
-        f"{spoken(approval.deadline - now)}. Interrupt (Ctrl-C) to withdraw it.",
+        f"{spoken(approval.deadline - now)}. Interrupt (Ctrl-C) to withdraw it."
+        + "".join(f" {each}" for each in _sentences(approval.beside)),
         f"hoopctl approvals approve {approval.id}",
     )
 
@@ -233,15 +234,20 @@ class Route:
         clock = self.worker.reactor
         if in_transaction and wait > 0 and not all(terms.in_transaction for terms in held.holds):
             # nobody is asked here, but what was asked for in advance runs
-            known: Approval | None = await approvals.covering(admission.session, admission.token, held)
-            if known is None:
+            covering: Covering = await approvals.covering(admission.session, admission.token, held)
+            if covering.approval is None:
                 raise Denied(
                     "this operation needs approval, and approval is not waited for in an open transaction",
                     rules,
-                    "Ask in advance (hoopctl request), or commit or roll back, and run it by itself: locks would stay "
-                    "held while people decide.",
+                    " ".join(
+                        [
+                            *_sentences(covering.beside),
+                            "Ask in advance (hoopctl request), or commit or roll back, and run it by itself: locks would "
+                            "stay held while people decide.",
+                        ]
+                    ),
                 )
-            approval = known
+            approval = covering.approval
         else:
             approval = await approvals.request(admission.session, admission.token, held)
         self.hold_frame(operation, held, approval)
@@ -336,8 +342,13 @@ class Route:
         return Ticket(
             f"approval needed, ticket {approval.id}" + (f": {why}" if why else "") + "; it has not run",
             tuple(terms.rule for terms in approval.holds),
-            f"The request stays open for {left}. Once {approval.id} is approved (hoopctl approvals approve {approval.id}), "
-            "repeat exactly this statement, and it will run, once.",
+            " ".join(
+                [
+                    *_sentences(approval.beside),
+                    f"The request stays open for {left}. Once {approval.id} is approved (hoopctl approvals approve "
+                    f"{approval.id}), repeat exactly this statement, and it will run, once.",
+                ]
+            ),
         )
 
     def _still_open(self, approval: Approval) -> StillOpen:
@@ -396,6 +407,10 @@ class Route:
                 "end of {session} not told: {why}", session=admission.session, why=failure.getErrorMessage()
             )
         )
+
+
+def _sentences(beside: Iterable[str]) -> list[str]:
+    return [f"{each}." for each in beside]
 
 
 def _refused(approval: Approval, rules: tuple[str, ...]) -> Denied:

@@ -169,7 +169,7 @@ class WorkerConversation(Conversation):
 
     @c.CoveringApproval.responder
     async def covering(self, session: str, token: Secret, held: HeldOperation) -> dict[str, Any]:
-        return {"approval": await self.services.approvals.covering(session, token, held)}
+        return {"covering": await self.services.approvals.covering(session, token, held)}
 
     @c.RequestSeveral.responder
     async def several(self, session: str, token: Secret, plan: list[HeldOperation], shown: str) -> dict[str, Any]:

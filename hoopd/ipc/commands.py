@@ -18,6 +18,7 @@ from hoopd.values import (
     Admission,
     Approval,
     Asked,
+    Covering,
     Grant,
     HeldOperation,
     Opening,
@@ -132,7 +133,7 @@ class RequestApproval(Call):
 class CoveringApproval(Call):
     commandName = b"approvals.covering/1"
     arguments = (*_OF_SESSION, (b"held", Value(HeldOperation)))
-    response = ((b"approval", Value(Approval, optional=True)),)
+    response = ((b"covering", Value(Covering)),)
     repeat = True
 
 

@@ -23,6 +23,7 @@ from hoopd.secret import Secret
 from hoopd.values import (
     Admission,
     Approval,
+    Covering,
     Grant,
     HeldOperation,
     Identity,
@@ -99,9 +100,9 @@ class RemoteApprovals:
         call = self._link.call(c.RequestApproval, session=session, token=token, held=held)
         return call.addCallback(_take("approval"))
 
-    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval | None]:
+    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Covering]:
         call = self._link.call(c.CoveringApproval, session=session, token=token, held=held)
-        return call.addCallback(lambda response: response.get("approval"))
+        return call.addCallback(_take("covering"))
 
     def request_several(
         self, session: str, token: Secret, plan: Sequence[HeldOperation], shown: str

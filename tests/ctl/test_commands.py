@@ -49,6 +49,7 @@ APPROVAL = {
     "uses": 0,
     "steps": [],
     "grant": "",
+    "beside": [],
 }
 GRANTED = {**APPROVAL, "state": "granted", "scope": "window", "lasts": 1800.0, "until": 60.0, "uses": 3}
 ASKED = {"approval": APPROVAL, "statements": [["BEGIN", "allow", []], ["UPDATE x", "hold", ["orders.hold.write"]]]}  # fmt: skip

@@ -14,7 +14,7 @@ from hoopd.errors import Denied, RecordError, Unavailable
 from hoopd.flow import route
 from hoopd.flow.route import Route, StillOpen, Ticket, Withdrawn, describe
 from hoopd.secret import Secret
-from hoopd.values import Admission, Approval, Grant, HeldOperation, HoldTerms, Identity, Target, Vote
+from hoopd.values import Admission, Approval, Covering, Grant, HeldOperation, HoldTerms, Identity, Target, Vote
 
 TERMS = HoldTerms("r.hold", ("group:leads",), wait=600.0, why="customers notice")
 
@@ -33,9 +33,10 @@ class Approvals:
         self.calls.append(("request",))
         return succeed(self.approval(self.state))
 
-    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval | None]:
+    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Covering]:
         self.calls.append(("covering",))
-        return succeed(None if self.state == "pending" else self.approval(self.state))
+        beside = ("A-9 does not cover it: it was not approved for read",)
+        return succeed(Covering(None, beside) if self.state == "pending" else Covering(self.approval(self.state)))
 
     def decided(self, approval: str) -> Deferred[Approval]:
         self.waiting.append(Deferred())
@@ -137,7 +138,8 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(self.approvals.calls, [("request",)])
 
     def test_in_a_transaction(self) -> None:
-        self.failureResultOf(self.hold(True), Denied)
+        denied = self.failureResultOf(self.hold(True), Denied).value
+        self.assertIn("A-9 does not cover it: it was not approved for read. Ask in advance", denied.hint)
         self.assertEqual(self.approvals.calls, [("covering",)])
         self.approvals.calls.clear()
         self.held = evolve(self.held, holds=(evolve(TERMS, in_transaction=True),))

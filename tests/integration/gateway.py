@@ -23,7 +23,19 @@ from hoopd.masking.redactors import Redactors
 from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.protocols.postgres.plugin import PostgresPlugin
 from hoopd.secret import Secret
-from hoopd.values import Admission, Approval, Grant, HeldOperation, Identity, Opening, Proof, Target, TargetTls, Vote
+from hoopd.values import (
+    Admission,
+    Approval,
+    Covering,
+    Grant,
+    HeldOperation,
+    Identity,
+    Opening,
+    Proof,
+    Target,
+    TargetTls,
+    Vote,
+)
 from hoopd.vault.memory import MemoryVault
 from tests.integration.postgres import PostgresServer
 
@@ -64,8 +76,8 @@ class Approvals:
         self._asked.append(asked)
         return asked
 
-    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval | None]:
-        return succeed(self._open(held, "approved"))
+    def covering(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Covering]:
+        return succeed(Covering(self._open(held, "approved")))
 
     def _open(self, held: HeldOperation, *states: str) -> Approval | None:
         for known in self.requests.values():
