@@ -25,7 +25,7 @@ IMPLIED = frozenset(
 #: need being named: none of the others covers them
 NAMED = frozenset(
     """
-    session-privileged read-secret file program network copy-file copy-program role call do function listen notify
+    session-privileged read-write read-secret file program network copy-file copy-program role call do function listen notify
     maintenance lock
     """.split()
 )
@@ -70,6 +70,8 @@ def uncovered(classes: frozenset[str], do: Collection[str]) -> list[str]:
         if word == "write" and "function" in classes:
             continue  # it may write because of a function that we do not know: "function" is judged
         if word == "lock" and "write" in do:
+            continue
+        if word == "read-write" and any(BROAD.get(each, each) == "write" for each in do):
             continue
         missing.append(word)
     return sorted(missing)

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from hoopd.sql import functions
-from hoopd.sql import settings as session_settings
+from hoopd.sql import changes, functions
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue, Relation
 from hoopd.sql.conditions import narrows
 from hoopd.sql.grammar import Node, ParseTree, Unparsed, names, only, parse, walk
+from hoopd.sql.named import NOBODY, Named, Overlay, resolved
+from hoopd.sql.variables import Effect, Variables, effective
+
+__all__ = ["Analysis", "Effect", "SessionSettings", "Statement", "analyse", "undecodable"]
 
 #: system catalogs and views whose rows hold secrets, other people's statements or samples of columns' values
 SECRET_RELATIONS = frozenset(
@@ -89,22 +92,13 @@ _RELATIONS = frozenset(
 #: languages whose functions reach nothing but the database
 _SANDBOXED = frozenset(("sql", "plpgsql", "pltcl", "plperl", "plv8"))
 
-_TRANSACTION = {
-    "TRANS_STMT_BEGIN": "begin",
-    "TRANS_STMT_START": "begin",
-    "TRANS_STMT_COMMIT": "commit",
-    "TRANS_STMT_ROLLBACK": "rollback",
-    "TRANS_STMT_SAVEPOINT": "savepoint",
-    "TRANS_STMT_RELEASE": "release",
-    "TRANS_STMT_ROLLBACK_TO": "rollback-to",
-}
-
-
 @frozen
 class SessionSettings:
     """What a statement's meaning depends on; the fingerprint under which decisions are cached.
 
     @ivar temporary: counts the temporary objects that the session made.
+    @ivar variables: what the session has set, and in which part of its transaction.
+    @ivar began: C{search_path} as the client set it at start-up, or None.
     """
 
     database: str = ""
@@ -113,16 +107,28 @@ class SessionSettings:
     standard_conforming_strings: bool = True
     client_encoding: str = "UTF8"
     temporary: int = 0
+    variables: Variables = Variables()
+    began: tuple[str, ...] | None = None
+    login: str = ""
 
+    def after(self, effect: Effect | None, catalogue: Catalogue | None) -> SessionSettings:
+        """Those of the statement behind one with C{effect}. @raise LookupError: see L{Variables.after}"""
+        moved = self.variables.after(effect)
+        return self if moved == self.variables else evolve(self, variables=moved).resolved(catalogue)
 
-@frozen
-class Effect:
-    """What a successful run changes in the session: transaction words, C{set}, C{reset}, C{show}, C{ddl},
-    C{temporary}, C{discard}, C{deallocate}."""
-
-    kind: str
-    name: str | None = None
-    value: str | None = None
+    def resolved(self, catalogue: Catalogue | None) -> SessionSettings:
+        """With role and path as C{variables} have them."""
+        path, role = self.variables.get("search_path"), self.variables.get("role")
+        login = self.login or self.role
+        present = str(role) if role is not None else login
+        names = path if isinstance(path, tuple) else self.began
+        if catalogue is None:
+            return evolve(self, role=present, login=login, search_path=names or self.search_path)
+        if names is None and role is None:
+            found = catalogue.search_path
+        else:
+            found = effective(names if names is not None else catalogue.path, present, catalogue.usable)
+        return evolve(self, role=present, login=login, search_path=found)
 
 
 @frozen
@@ -147,6 +153,10 @@ class Statement:
     unresolved: tuple[str, ...] = ()
     unknown_functions: tuple[str, ...] = ()
     refused: str = ""
+    #: under which it is looked at: statements before it in the same text count
+    settings: SessionSettings = SessionSettings()
+    #: the cursor whose rows it returns, or the statement that it executes
+    source: Any = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -176,9 +186,13 @@ def analyse(
     catalogue: Catalogue | None,
     tree: ParseTree | None = None,
     parameter_types: tuple[int, ...] = (),
+    named: Named = NOBODY,
+    inner: bool = False,
 ) -> Analysis:
     """
     @param tree: if C{text} has been parsed already
+    @param named: the session's prepared statements and cursors
+    @param inner: the text is a PREPARE or DECLARE; the statement inside is meant
     @param catalogue: None offline: relations stay as written, unqualified ones in C{public}
     """
     refused = undecodable(text, settings)
@@ -189,11 +203,45 @@ def analyse(
             tree = parse(text)
         except Unparsed as problem:
             return Analysis((), str(problem), problem.syntax, text)
-    statements = tuple(
-        _statement(raw.kind, raw.node, text[raw.start : raw.end].strip(), settings, catalogue)
-        for raw in tree.statements
+    statements: list[Statement] = []
+    overlay = Overlay(named)
+    for raw in tree.statements:
+        part = text[raw.start : raw.end].strip()
+        kind, node = only(raw.node["query"]) if inner else (raw.kind, raw.node)
+        found = _named_statement(kind, node, part, settings, catalogue, overlay)
+        statements.append(found)
+        try:
+            settings = settings.after(found.effect, catalogue)
+        except LookupError as savepoint:
+            why = f"where savepoint {savepoint} began cannot be told; send it as a statement of its own"
+            return Analysis(tuple(statements), why, text=text)
+        overlay.follow(found.effect, part, found.settings)
+    return Analysis(tuple(statements), next((each.refused for each in statements if each.refused), ""), text=text)
+
+
+def _named_statement(
+    kind: str, node: Node, text: bytes, settings: SessionSettings, catalogue: Catalogue | None, named: Named
+) -> Statement:
+    """One statement; EXECUTE and FETCH are what they run."""
+    meant = resolved(kind, node, named)
+    if meant is None:
+        return _statement(kind, node, text, settings, catalogue)
+    if meant.refused:
+        return evolve(_statement(kind, node, text, settings, catalogue), refused=meant.refused)
+    # a cursor's query was planned when it was declared
+    under = meant.settings if meant.settings is not None else settings
+    made = _statement(meant.kind, meant.node, text, under, catalogue)
+    outer = _statement(kind, node, text, settings, catalogue) if kind in ("ExecuteStmt", "FetchStmt") else made
+    effect = made.effect if made.effect is not None else outer.effect
+    return evolve(
+        made,
+        effect=effect if kind != "FetchStmt" else None,
+        classes=made.classes | outer.classes,
+        facts={**made.facts, "classes": sorted(made.classes | outer.classes)},
+        unknown_functions=tuple(sorted({*made.unknown_functions, *outer.unknown_functions})),
+        refused=made.refused or outer.refused,
+        source=meant.source,
     )
-    return Analysis(statements, next((each.refused for each in statements if each.refused), ""), text=text)
 
 
 def _statement(kind: str, node: Node, text: bytes, settings: SessionSettings, catalogue: Catalogue | None) -> Statement:
@@ -206,6 +254,8 @@ def _statement(kind: str, node: Node, text: bytes, settings: SessionSettings, ca
         found.classes |= _CLASSES[kind]
     else:
         found.refused = f"{kind.removesuffix('Stmt')} statements are not known to hoopd"
+    if found.configures and not found.refused:
+        changes.configured(found, kind, node)
     if kind in ("SelectStmt", "ExplainStmt", "DeclareCursorStmt"):
         found.reading()
     found.deeper()
@@ -231,6 +281,7 @@ def _statement(kind: str, node: Node, text: bytes, settings: SessionSettings, ca
         unresolved=tuple(sorted(found.unresolved)),
         unknown_functions=tuple(sorted(found.functions)),
         refused=found.refused,
+        settings=settings,
     )
 
 
@@ -254,6 +305,8 @@ class _Findings:
         self.system = False
         self.secret = False
         self.user_relation = False
+        #: set_config() is called
+        self.configures = False
 
     def read(self, kind: str, node: Node) -> None:
         ctes: set[str] = set()
@@ -336,13 +389,11 @@ class _Findings:
 
     def _call(self, body: Node) -> None:
         name = names(body.get("funcname"))
-        if name in (("set_config",), ("pg_catalog", "set_config")):
-            # drivers set harmless ones so (asyncpg: jit); the name must stand there as a constant
-            tag, setting = only((body.get("args") or [{}])[0])
-            wanted = setting.get("sval", {}).get("sval", "").lower() if tag == "A_Const" else ""
-            if wanted in session_settings.HARMLESS and wanted not in session_settings.FIXED:
-                self.classes.add("session")
-                return
+        own = self.catalogue.functions if self.catalogue is not None else ()
+        if name == ("pg_catalog", "set_config") or (name == ("set_config",) and "set_config" not in own):
+            self.configures = True
+            self.called.add(".".join(name))
+            return
         self._function(name)
 
     def _function(self, name: tuple[str, ...]) -> None:
@@ -354,9 +405,6 @@ class _Findings:
             return
         own = schema in ("", "pg_catalog")
         self.functions.add(".".join(name))
-        if own and base == "set_config":
-            self.classes.add("session-privileged")
-            self.refused = "set_config() changes settings in a way hoopd cannot follow; use SET"
         if own or schema in ("public", *self.settings.search_path):
             self.classes.add(functions.group(base))
         self.classes.add("function")
@@ -379,6 +427,8 @@ class _Findings:
 
     def deeper(self) -> None:
         """What goes for every kind of statement once its own words are there."""
+        if "prepare" in self.classes:
+            return
         if self.secret:
             self.classes.add("read-secret")
         if self.functions:
@@ -386,70 +436,6 @@ class _Findings:
             self.classes.add("write")
         if self.classes & {"write", "ddl"} and "SelectStmt" in self.tags and self.user_relation:
             self.classes.add("read")
-
-
-def _set(found: _Findings, node: Node) -> None:
-    name = node.get("name", "").lower()
-    kind = node.get("kind", "")
-    if kind == "VAR_RESET_ALL":
-        found.classes.add("session")
-        found.effect = Effect("reset", None)
-        return
-    if kind == "VAR_SET_MULTI":
-        found.classes.add("transaction" if name == "transaction" else "session")
-        if name not in ("transaction", "session characteristics"):
-            found.refused = "a snapshot cannot be followed"
-        return
-    value = _argument(node)
-    reset = kind in ("VAR_RESET", "VAR_SET_DEFAULT")
-    if name in session_settings.OWN:
-        found.classes.add("session")
-        found.effect = Effect("reset" if reset else "set", name, None if reset else value)
-        return
-    if name in session_settings.PRIVILEGED:
-        found.classes.add("session-privileged")
-        if not reset:
-            found.refused = f"SET {name} changes whose rights the session has; hoopd cannot follow it yet"
-        return
-    found.classes.add("session")
-    fixed = session_settings.FIXED.get(name)
-    if name not in session_settings.HARMLESS:
-        found.refused = f"SET {name} is not among the settings that hoopd follows (docs/sql.md lists them)"
-    elif fixed and not reset and (value or "").lower() not in fixed:
-        found.refused = f"{name} can only be set to {fixed[0]} through hoopd"
-    found.effect = Effect("reset" if reset else "set", name, value)
-
-
-def _argument(node: Node) -> str | None:
-    """The one value of SET, as text; several are joined by commas."""
-    values = []
-    for each in node.get("args", ()):
-        tag, body = only(each)
-        if tag == "TypeCast":
-            tag, body = only(body.get("arg"))
-        if "sval" in body:
-            values.append(body["sval"].get("sval", ""))
-        elif "ival" in body:
-            values.append(str(body["ival"].get("ival", 0)))
-        elif "fval" in body:
-            values.append(body["fval"].get("fval", ""))
-        elif "boolval" in body:
-            values.append("on" if body["boolval"].get("boolval") else "off")
-    return ", ".join(values) if values else None
-
-
-def _show(found: _Findings, node: Node) -> None:
-    found.classes.add("introspect")
-    found.effect = Effect("show", node.get("name", "").lower())
-
-
-def _transaction(found: _Findings, node: Node) -> None:
-    found.classes.add("transaction")
-    kind = node.get("kind", "")
-    if kind not in _TRANSACTION:
-        found.refused = "two-phase commit outlives the session: hoopd cannot attribute it"
-        return
-    found.effect = Effect(_TRANSACTION[kind], node.get("savepoint_name"), "chain" if node.get("chain") else None)
 
 
 def _select(found: _Findings, node: Node) -> None:
@@ -478,8 +464,6 @@ def _explain(found: _Findings, node: Node) -> None:
         if body.get("defname", "").lower() == "analyze":
             argument = only(body.get("arg"))[1]
             analyze = str(argument.get("sval", argument.get("boolval", "on"))).lower() not in ("off", "false", "0")
-    if kind == "ExecuteStmt":
-        found.refused = "EXPLAIN EXECUTE: prepared statements of SQL are not followed yet"
     if not analyze:
         # planning alone writes nothing; functions that it may run count as before
         found.classes -= {"write", "insert", "update", "delete", "merge", "ddl", "create"}
@@ -488,23 +472,38 @@ def _explain(found: _Findings, node: Node) -> None:
     found.user_relation = found.user_relation or kind in _WRITES
 
 
+#: CURSOR_OPT_HOLD of parsenodes.h
+_HOLD = 0x0020
+
+
 def _declare(found: _Findings, node: Node) -> None:
     found.classes.add("cursor")
-
-
-def _discard(found: _Findings, node: Node) -> None:
-    found.classes.add("session")
-    found.effect = Effect("discard", node.get("target", "").removeprefix("DISCARD_").lower())
-
-
-def _deallocate(found: _Findings, node: Node) -> None:
-    found.classes.add("session")
-    found.effect = Effect("deallocate", node.get("name") or None)
+    if found.configures:
+        found.refused = "set_config() in a cursor cannot be followed"
+    found.effect = Effect("declare", node.get("portalname"), "hold" if node.get("options", 0) & _HOLD else None)
 
 
 def _prepare(found: _Findings, node: Node) -> None:
+    # what it prepares is judged when it is executed: nothing of it runs before
+    found.classes.clear()
     found.classes.add("prepare")
-    found.refused = "PREPARE and EXECUTE as SQL are not followed yet; drivers' own prepared statements are"
+    found.effect = Effect("prepare", node.get("name"))
+
+
+def _execute(found: _Findings, node: Node) -> None:
+    found.classes.add("execute")
+
+
+def _lock(found: _Findings, node: Node) -> None:
+    # ACCESS SHARE is what every SELECT takes
+    found.classes.add("read" if node.get("mode") == 1 else "lock")
+
+
+def _domain(found: _Findings, node: Node) -> None:
+    # the check is kept, not run
+    found.classes -= {"function"}
+    found.functions.clear()
+    found.classes |= {"ddl", "create"}
 
 
 def _create(found: _Findings, node: Node) -> None:
@@ -548,17 +547,20 @@ _SPECIAL: dict[str, Any] = {
     "CreateForeignServerStmt": _create_foreign,
     "CreateFdwStmt": _create_foreign,
     "ImportForeignSchemaStmt": _create_foreign,
-    "VariableSetStmt": _set,
-    "VariableShowStmt": _show,
-    "TransactionStmt": _transaction,
+    "VariableSetStmt": changes.variable_set,
+    "VariableShowStmt": changes.variable_show,
+    "TransactionStmt": changes.transaction,
     "SelectStmt": _select,
     "CopyStmt": _copy,
     "ExplainStmt": _explain,
     "DeclareCursorStmt": _declare,
-    "DiscardStmt": _discard,
-    "DeallocateStmt": _deallocate,
+    "DiscardStmt": changes.discard,
+    "DeallocateStmt": changes.deallocate,
     "PrepareStmt": _prepare,
-    "ExecuteStmt": _prepare,
+    "ExecuteStmt": _execute,
+    "ClosePortalStmt": changes.close_portal,
+    "LockStmt": _lock,
+    "CreateDomainStmt": _domain,
     "CreateStmt": _create,
     "CreateTableAsStmt": _create,
     "ViewStmt": _create,

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import Factory, field, frozen
 
+from hoopd.sql.variables import path_of
+
 #: oids below are made by initdb: the server's own
 FIRST_USER_OID = 16384
 
@@ -24,7 +26,16 @@ QUERIES: tuple[tuple[str, str], ...] = (
     (
         "session",
         "SELECT pg_catalog.array_to_string(pg_catalog.current_schemas(false), E'\\n'), CURRENT_USER::pg_catalog.text,"
-        " pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_encoding')",
+        " pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_encoding'),"
+        " pg_catalog.current_setting('search_path')",
+    ),
+    (
+        "schemas",
+        # for the role itself and those that it may become; a superuser may become any: not the server's own, and not many
+        "SELECT r.rolname, n.nspname FROM pg_catalog.pg_namespace n, pg_catalog.pg_roles r"
+        " WHERE n.nspname !~ '^pg_(toast|temp_)' AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')"
+        " AND (r.rolname = CURRENT_USER OR (r.rolname !~ '^pg_' AND pg_catalog.pg_has_role(CURRENT_USER, r.oid, 'MEMBER')"
+        " AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles) <= 200))",
     ),
     (
         "relations",
@@ -89,6 +100,7 @@ CHANGES = (
     " (SELECT pg_catalog.sum(pg_catalog.hashtext(inhrelid::text || inhparent::text)) FROM pg_catalog.pg_inherits),"
     " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_operator"
     "  WHERE oid >= 16384),"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtext(roleid::text || ' ' || member::text)) FROM pg_catalog.pg_auth_members),"
     " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_namespace))"
 )
 
@@ -143,6 +155,10 @@ class Catalogue:
     #: names of functions and operators that are neither the server's nor an extension's
     functions: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
+    #: role to the schemas that it may use
+    usable: Mapping[str, frozenset[str]] = field(factory=dict, repr=False)
+    #: search_path as it is set for the role, not resolved
+    path: tuple[str, ...] = ()
     version: str = ""
     _by_name: Mapping[tuple[str, str], Relation] = Factory(
         lambda self: {(each.schema, each.name): each for each in self.relations.values()}, takes_self=True
@@ -168,7 +184,10 @@ class Catalogue:
         for name, _ in QUERIES:
             for row in sorted(repr(tuple(each)) for each in rows[name]):
                 digest.update(f"{name}:{row}\n".encode())
-        path, role, version, _encoding = rows["session"][0]
+        path, role, version, _encoding, written = rows["session"][0]
+        usable: dict[str, set[str]] = {}
+        for user, schema in rows["schemas"]:
+            usable.setdefault(user or "", set()).add(schema or "")
         columns: dict[int, list[Column]] = {}
         for oid, number, label, type_oid, dropped, generated in rows["columns"]:
             if dropped not in _TRUE:
@@ -190,6 +209,8 @@ class Catalogue:
             opaque_views=frozenset(_int(row[0]) for row in rows["view_functions"]),
             functions=frozenset(row[1] or "" for row in rows["functions"]),
             operators=frozenset(row[0] or "" for row in rows["operators"]),
+            usable={user: frozenset(schemas) for user, schemas in usable.items()},
+            path=path_of(written or "") or (),
             version=digest.hexdigest()[:32],
         )
 

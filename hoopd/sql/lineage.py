@@ -131,7 +131,7 @@ def output_plan(
         return UNTOUCHED
     if catalogue is None:
         return OutputPlan(fallback=derived(masks))
-    return _planned(statement, masks, Held(catalogue), settings.search_path, trusted_functions)
+    return _planned(statement, masks, Held(catalogue), statement.settings.search_path, trusted_functions)
 
 
 # the same statement is planned for what is shown, what is recorded, its text and its parameters
@@ -197,7 +197,7 @@ def _outputs(statement: Statement, tracer: Tracer, touched: bool, opaque: bool) 
         _explained(node, tracer)
         # the plan is one column of text; the planner runs immutable functions and prints what they return
         return (None if opaque else (Output("QUERY PLAN", frozenset()),)), None
-    if kind == "DeclareCursorStmt":
+    if kind in ("DeclareCursorStmt", "PrepareStmt"):
         query_kind, query = only(node.get("query"))
         tracer.statement(query_kind, query, scope)
         return (), None

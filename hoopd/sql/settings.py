@@ -67,8 +67,16 @@ HARMLESS: dict[str, str] = {
             "escape_string_warning",
             "default_toast_compression",
             "backslash_quote",
+            "synchronize_seqscans",
+            "default_table_access_method",
+            "default_tablespace",
         ),
         "cost and speed, or a transaction's own mode",
+    ),
+    **dict.fromkeys(("quote_all_identifiers", "xmloption"), "how definitions and documents are read and written"),
+    **dict.fromkeys(
+        ("row_security", "restrict_nonsystem_relation_kind"),
+        "makes the server refuse more, never less",
     ),
     # may only be set to what we read statements by: the analysis looks at the value
     "client_encoding": "only UTF8",
@@ -82,4 +90,4 @@ FIXED: dict[str, tuple[str, ...]] = {
 }
 
 #: they widen what a session may do: policy calls them by this class
-PRIVILEGED = frozenset({"role", "session_authorization", "row_security", "session_replication_role"})
+PRIVILEGED = frozenset({"role", "session_authorization", "session_replication_role"})

@@ -18,7 +18,8 @@ OID = {name: 16400 + number for number, (name, _) in enumerate(TABLES)}
 
 def catalogue(**changes: list) -> Catalogue:
     rows: dict[str, list] = {
-        "session": [("public", "app", "150018", "UTF8")],
+        "session": [("public", "app", "150018", "UTF8", '"$user", public')],
+        "schemas": [("app", "public"), ("app", "other"), ("app", "pg_catalog"), ("boss", "public"), ("boss", "boss")],
         "relations": [(str(OID[name]), "public", name, kind) for name, kind in TABLES],
         "columns": [
             (str(OID[name]), str(number), column.split(":")[0], column.split(":")[1], "f", "f")

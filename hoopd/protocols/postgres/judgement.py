@@ -20,6 +20,7 @@ from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.coverage import derived
 from hoopd.sql.grammar import ParseTree, Unparsed, parse
 from hoopd.sql.lineage import OutputPlan, output_plan
+from hoopd.sql.named import NOBODY, Named
 from hoopd.sql.scrub import parameters_to_redact, redact, redact_tokens
 from hoopd.values import Decision, Identity, Mask, Opening, Operation, Target
 
@@ -136,15 +137,22 @@ class Judge:
         reason: str | None,
         uncertain: bool = False,
         tree: ParseTree | None = None,
+        inner: bool = False,
+        names: Named | None = None,
     ) -> Judgement:
         """
+        @param inner: the text is a PREPARE or DECLARE, and the statement in it is meant.
+        @param names: the session's, where the text may use them.
         @param uncertain: the session changed definitions in an open transaction: the catalogue is not what its own
             statements see, so every output column counts as unknown.
         """
-        fingerprint = self._fingerprint(text, settings, catalogue, types, reason, uncertain)
+        fingerprint = self._fingerprint(text, settings, catalogue, types, reason, uncertain, inner)
+        if names is not None:
+            # what a name means is this session's, and changes
+            return self._make(text, settings, catalogue, types, reason, uncertain, tree, inner, names)
         return self._cache.find(
             fingerprint,
-            lambda: self._make(text, settings, catalogue, types, reason, uncertain, tree),
+            lambda: self._make(text, settings, catalogue, types, reason, uncertain, tree, inner, NOBODY),
             lambda made: made.decision.cacheable,
         )
 
@@ -156,9 +164,10 @@ class Judge:
         types: tuple[int, ...],
         reason: str | None,
         uncertain: bool,
+        inner: bool,
     ) -> bool:
         """Whether L{judge} would answer without parsing."""
-        return self._fingerprint(text, settings, catalogue, types, reason, uncertain) in self._cache
+        return self._fingerprint(text, settings, catalogue, types, reason, uncertain, inner) in self._cache
 
     def _fingerprint(self, *depends: object) -> Hashable:
         text, settings, catalogue, *rest = depends
@@ -187,7 +196,12 @@ class Judge:
         if decision.verdict == "deny":
             return Refusal("42501", decision.why or "no rule allows this", decision.rules, decision.hint)
         if analysis.refused and self._opaque(analysis.text).verdict != "allow":
-            return Refusal("42501", analysis.refused, hint="See docs/sql.md for what can be followed.")
+            missing = analysis.refused.startswith("prepared statement ")
+            return Refusal(
+                "26000" if missing else "42501",
+                analysis.refused,
+                hint="" if missing else "See docs/sql.md for what can be followed.",
+            )
         for each in statements:
             effect = each.statement.effect
             if effect is not None and effect.name == "hoopd.break_glass":
@@ -214,8 +228,10 @@ class Judge:
         reason: str | None,
         uncertain: bool,
         tree: ParseTree | None,
+        inner: bool,
+        names: Named,
     ) -> Judgement:
-        analysis = analyse(text, settings, catalogue, tree, types)
+        analysis = analyse(text, settings, catalogue, tree, types, names, inner)
         masks, record = self.masks(), self.record_masks()
         trusted = self._target.trusted_functions
         redacted = redact(analysis, record or masks, catalogue, settings, trusted)

@@ -8,6 +8,7 @@ follows is skipped too. A name changed in an earlier segment and not yet answere
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -37,6 +38,10 @@ class Change(Generic[V]):
         self.names._settle(self, agreed)
 
 
+#: the server keeps so many bytes of a name (NAMEDATALEN of pg_config_manual.h): longer ones with the same beginning are one
+NAME_MAX = 63
+
+
 class Namespace(Generic[V]):
     """One session's statements, or its portals.
 
@@ -54,12 +59,14 @@ class Namespace(Generic[V]):
 
     def propose(self, name: bytes, value: V | None, segment: int) -> Change[V]:
         """C{value} was sent under C{name}."""
+        name = name[:NAME_MAX]
         change = Change(self, name, segment, value)
         self._pending.setdefault(name, deque()).append(change)
         return change
 
     def find(self, name: bytes, segment: int) -> V | _Unsettled | None:
         """What C{name} will mean to a message of C{segment} sent now, if the server reads it at all."""
+        name = name[:NAME_MAX]
         pending = self._pending.get(name)
         if not pending:
             return self._known.get(name)
@@ -78,8 +85,16 @@ class Namespace(Generic[V]):
             else:
                 self._known[change.name] = change.value
 
+    def define(self, name: bytes, value: V | None) -> None:
+        """The server has said that C{name} means C{value} now (None: nothing)."""
+        if value is None:
+            self._known.pop(name[:NAME_MAX], None)
+        elif name[:NAME_MAX] in self._known or not self.full:
+            self._known[name[:NAME_MAX]] = value
+
     def forget(self, name: bytes) -> None:
         """The server may have dropped C{name} by other means: it is unknown until it is proposed again."""
+        name = name[:NAME_MAX]
         self._known.pop(name, None)
         for change in self._pending.get(name, ()):
             change.value = None
@@ -91,6 +106,7 @@ class Namespace(Generic[V]):
             for change in pending:
                 change.value = None
 
-    def drop_known(self) -> None:
-        """Everything answered so far is gone (portals at the end of a transaction)."""
-        self._known.clear()
+    def keep_known(self, keep: Callable[[V], bool]) -> None:
+        """Of everything answered so far only this is left (cursors WITH HOLD at the end of a transaction)."""
+        if self._known:
+            self._known = {name: value for name, value in self._known.items() if keep(value)}

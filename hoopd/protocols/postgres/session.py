@@ -15,6 +15,7 @@ from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judged, Judgement, Refusal
 from hoopd.protocols.postgres.names import Change
 from hoopd.protocols.postgres.rows import Masks
+from hoopd.sql.analysis import SessionSettings
 from hoopd.values import HeldOperation
 
 #: fails in the server's raw parser, in every state of a transaction, and says in its log whose doing it is
@@ -28,6 +29,7 @@ class Prepared:
     """A prepared statement as the client named it.
 
     @ivar own: answered by the gateway; the server holds an empty statement in its place.
+    @ivar inner: made by SQL: C{text} is the PREPARE or DECLARE, what is in it is meant.
     @ivar columns: what a Describe of it (or of a portal of it) said, under C{described}.
     @ivar described: the judgement that C{columns} belongs to: another search_path may mean other tables.
     """
@@ -36,13 +38,20 @@ class Prepared:
     types: tuple[int, ...]
     name: bytes
     own: bool = False
+    inner: bool = False
     columns: tuple[Column, ...] | None = None
     described: Judgement | None = None
 
 
 @define(eq=False)
 class Portal:
-    """A portal as the client bound it. @ivar begun: its Execute has been suspended: more of the same follows."""
+    """A portal as the client bound it, or a cursor that it declared.
+
+    @ivar begun: its Execute has been suspended: more of the same follows. Cursors of SQL are begun by DECLARE.
+    @ivar settings: under which the server planned it.
+    @ivar depth: savepoints around it, and one; rolling back to one of them drops it.
+    @ivar hold: it outlives its transaction if that commits; C{kept} once it has.
+    """
 
     prepared: Prepared
     bind: Bind
@@ -51,6 +60,22 @@ class Portal:
     columns: tuple[Column, ...] | None = None
     #: segment in which a Describe of it was sent
     describing: int = -1
+    settings: SessionSettings | None = None
+    depth: int = 0
+    hold: bool = False
+    kept: bool = False
+
+    def outlives(self, committed: bool) -> bool:
+        """Whether it is there after the end of a transaction."""
+        self.kept = self.kept or (self.hold and committed)
+        if self.kept:
+            self.depth = 0
+        return self.kept
+
+    def lifted(self, depth: int) -> bool:
+        """A savepoint was released: it belongs to what is around."""
+        self.depth = min(self.depth, depth)
+        return True
 
 
 @define(eq=False)
@@ -112,6 +137,8 @@ class Expected:
     formats: tuple[int, ...] = ()
     muted: bool = False
     ddl: bool = False
+    #: it may change settings or names: what comes behind is judged when it is answered
+    moves: bool = False
 
 
 @define(eq=False)

@@ -8,19 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from attrs import evolve
+
+from hoopd.errors import TargetError
+from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judge, Judgement
 from hoopd.protocols.postgres.names import Namespace
 from hoopd.protocols.postgres.session import Ask, AskParse, CoreLimits, Expected, Glass, Held, Portal, Prepared, Run
-from hoopd.sql.analysis import SessionSettings
+from hoopd.sql.analysis import SessionSettings, Statement
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
 from hoopd.sql.coverage import coverage
 from hoopd.sql.grammar import ParseTree, Unparsed
 from hoopd.sql.lineage import Field
+from hoopd.sql.named import Definition
+from hoopd.sql.variables import Effect, Variables
 from hoopd.values import Mask
+
+
+#: statements that use names of prepared statements or cursors
+_BY_NAME = re.compile(rb"\b(?:execute|fetch|move)\b", re.IGNORECASE)
+
+
+def _encoding(name: str) -> str:
+    """An encoding's name as it is compared: the server takes several spellings."""
+    plain = name.lower().replace("-", "").replace("_", "")
+    return "utf8" if plain == "unicode" else plain
 
 
 class State:
@@ -29,6 +46,7 @@ class State:
     @param database: its name at the target.
     @param parameters: what the target reported at start-up.
     @param now: seconds of a steady clock, for durations.
+    @param search_path: as the client set it at start-up.
     @ivar to_client, to_target: bytes to send, in order.
     @ivar sync_needed: the recording must be on disk before C{to_target} is sent.
     @ivar asks: what the adapter is to do.
@@ -39,6 +57,8 @@ class State:
     @ivar stale: nothing is judged until the catalogue was read again.
     @ivar cancelling: a CancelRequest is on its way: what is sent now might be hit by it.
     @ivar wait: seconds that the client is ready to wait for approval; None is as long as the rules say.
+    @ivar variables: settings that the client changed, as far as the server has agreed.
+    @ivar failed: an error came since the last ReadyForQuery.
     @ivar barrier: nothing of the client is treated until the statement that runs has ended.
     """
 
@@ -54,6 +74,7 @@ class State:
         parameters: dict[bytes, bytes],
         reason: str | None,
         now: Callable[[], float],
+        search_path: tuple[str, ...] | None = None,
     ) -> None:
         self.judge = judge
         self.route = route
@@ -86,14 +107,27 @@ class State:
         self.temporary = 0
         self.uncertain = False
         self.stale = False
+        self.variables = Variables()
+        self.failed = False
+        self._began = search_path
+        self._parameters_began = dict(parameters)
+        self._moving = False
         self._parsing: bytes | None = None
         self._parsed: tuple[bytes, ParseTree | Unparsed] | None = None
-        self._settings: SessionSettings | None = None
+        self._settings: tuple[Catalogue, SessionSettings] | None = None
 
     def expect(self, expected: Expected) -> None:
         """The server owes a reply."""
         self.fifo.append(expected)
         self.flushed = False
+        self._moving = self._moving or expected.moves
+
+    @property
+    def unsettled(self) -> bool:
+        """What settings and names are depends on an answer that has not come."""
+        if self._moving and not any(each.moves for each in self.fifo):
+            self._moving = False
+        return self._moving
 
     def parameter(self, name: bytes, value: bytes) -> None:
         """The server reported a setting."""
@@ -104,16 +138,96 @@ class State:
         """What a statement's meaning depends on now."""
         known = self._settings
         catalogue = self.catalogue
-        if known is None or known.temporary != self.temporary or known.search_path is not catalogue.search_path:
-            known = self._settings = SessionSettings(
+        if known is None or known[0] is not catalogue or known[1].temporary != self.temporary:
+            fresh = SessionSettings(
                 database=self.database,
                 role=catalogue.role,
-                search_path=catalogue.search_path,
-                standard_conforming_strings=self.parameters.get(b"standard_conforming_strings", b"on") == b"on",
-                client_encoding=self.parameters.get(b"client_encoding", b"UTF8").decode("ascii", "replace"),
+                standard_conforming_strings=self._reported(b"standard_conforming_strings", "on") == "on",
+                client_encoding=self._reported(b"client_encoding", "UTF8"),
                 temporary=self.temporary,
+                variables=self.variables.plain,
+                began=self._began,
             )
-        return known
+            known = self._settings = (catalogue, fresh.resolved(catalogue))
+        return known[1]
+
+    def _reported(self, name: bytes, wanted: str) -> str:
+        """A setting by which texts are read: what the server last reported and what it has agreed to since.
+
+        It reports before ReadyForQuery only, so that both count until then: C{wanted} is what both must be.
+        """
+        default = self._parameters_began.get(name, wanted.encode())
+        last = self.parameters.get(name, default).decode("ascii", "replace")
+        value = self.variables.get(name.decode())
+        agreed = value if isinstance(value, str) else default.decode("ascii", "replace")
+        for each in (last, agreed):
+            if _encoding(each) != _encoding(wanted):
+                return each
+        return wanted
+
+    def moved(self, run: Run, tag: str) -> None:
+        """A statement has succeeded. @raise TargetError: what it did cannot be followed"""
+        statement = run.judged.statement if run.judged is not None else None
+        effect = statement.effect if statement is not None else None
+        if statement is None or effect is None:
+            return
+        if effect.kind == "commit" and tag.startswith("ROLLBACK"):
+            effect = evolve(effect, kind="rollback")
+        try:
+            variables = self.variables.after(effect)
+        except LookupError:
+            raise TargetError("the transaction went back to a savepoint that is not known") from None
+        self.set_variables(variables)
+        self._renamed(effect, statement)
+
+    def set_variables(self, variables: Variables) -> None:
+        if variables != self.variables:
+            self.variables = variables
+            self._settings = None
+
+    def _renamed(self, effect: Effect, statement: Statement) -> None:
+        kind, name = effect.kind, (effect.name or "").encode()
+        if kind == "prepare":
+            self.statements.define(name, Prepared(statement.text, (), name, inner=True))
+        elif kind == "declare":
+            prepared = Prepared(statement.text, (), name, inner=True)
+            portal = Portal(prepared, Bind(name, b""), begun=True, settings=statement.settings)
+            portal.depth, portal.hold = len(self.variables.levels), effect.value == "hold"
+            self.portals.define(name, portal)
+        elif kind in ("deallocate", "close") and name:
+            names: Namespace[Any] = self.statements if kind == "deallocate" else self.portals
+            names.define(name, None)
+        elif kind == "deallocate" or (kind == "discard" and effect.name == "all"):
+            self.statements.keep_known(lambda _: False)
+        if kind == "close" and not name or kind == "discard" and effect.name == "all":
+            self.portals.keep_known(lambda _: False)
+        elif kind in ("commit", "rollback"):
+            self.transaction_over(kind == "commit")
+        elif kind == "rollback-to":
+            depth = len(self.variables.levels)
+            self.portals.keep_known(lambda portal: portal.depth < depth)
+        elif kind == "release":
+            depth = len(self.variables.levels)
+            self.portals.keep_known(lambda portal: portal.lifted(depth))
+
+    def transaction_over(self, committed: bool) -> None:
+        """A transaction ended: portals do, and cursors WITH HOLD if it did not commit."""
+        self.set_variables(self.variables.ended(committed))
+        self.portals.keep_known(lambda portal: portal.outlives(committed))
+
+    # -- names in statements (L{hoopd.sql.named.Named}) ----------------------------------------------------------
+
+    def statement(self, name: str) -> Definition | None:
+        found = self.statements.find(name.encode(), self.segment)
+        if not isinstance(found, Prepared) or found.own:
+            return None
+        return Definition(found.text, found.inner)
+
+    def cursor(self, name: str) -> Definition | None:
+        found = self.portals.find(name.encode(), self.segment)
+        if not isinstance(found, Portal) or found.prepared.own:
+            return None
+        return Definition(found.prepared.text, found.prepared.inner, found.settings, found)
 
     def drifted(self, fields: Sequence[Field], masks: tuple[Mask, ...]) -> tuple[Mask | None, ...]:
         """Masks of columns that a plan without masks did not foresee: the catalogue is behind the database."""
@@ -143,17 +257,30 @@ class State:
             ]
         )
 
-    def judged(self, text: bytes, types: tuple[int, ...]) -> Judgement | None:
-        """@return: the judgement on C{text} in the present state; None while it is not known."""
+    def judged(
+        self, text: bytes, types: tuple[int, ...], inner: bool = False, under: SessionSettings | None = None
+    ) -> Judgement | None:
+        """@param under: instead of the present settings.
+
+        @return: the judgement on C{text}; None while it is not known.
+        """
         if self.stale or self._parsing is not None:
             return None
-        settings, limits = self.settings(), self.limits
+        settings, limits = under or self.settings(), self.limits
+        # keywords cannot be written any other way
+        names = self if not inner and _BY_NAME.search(text) else None
+
+        def judge(tree: ParseTree | None = None) -> Judgement:
+            return self.judge.judge(
+                text, settings, self.catalogue, types, self.reason, self.uncertain, tree, inner, names
+            )
+
         if len(text) <= limits.statement_inline:
-            return self.judge.judge(text, settings, self.catalogue, types, self.reason, self.uncertain)
+            return judge()
         if len(text) > limits.statement_max:
             return self.judge.unparsed(text, f"the statement is longer than {limits.statement_max} bytes", False)
-        if self.judge.known(text, settings, self.catalogue, types, self.reason, self.uncertain):
-            return self.judge.judge(text, settings, self.catalogue, types, self.reason, self.uncertain)
+        if self.judge.known(text, settings, self.catalogue, types, self.reason, self.uncertain, inner):
+            return judge()
         parsed = self._parsed
         if parsed is None or parsed[0] != text:
             self._parsing = text
@@ -163,7 +290,7 @@ class State:
         tree = parsed[1]
         if isinstance(tree, Unparsed):
             return self.judge.unparsed(text, str(tree), tree.syntax)
-        return self.judge.judge(text, settings, self.catalogue, types, self.reason, self.uncertain, tree)
+        return judge(tree)
 
     def parsed(self, tree: ParseTree | Unparsed) -> None:
         """The answer to L{AskParse}."""
