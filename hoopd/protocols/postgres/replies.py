@@ -131,6 +131,7 @@ class Replies:
             raise TargetError("the target ran what it cannot parse")
         tag = buffer[at + HEADER_SIZE : end - 1].decode("utf-8", "replace")
         self.results.finish(run, tag, "executed")
+        self.state.moved(run, tag)
         if expected.kind == "query":
             self._next(expected)
             if run.cut:
@@ -194,9 +195,10 @@ class Replies:
             for run in expected.runs:
                 self.results.not_run(run)
         if state.status == b"I":
-            state.portals.drop_known()
+            state.transaction_over(not state.failed)
             if state.uncertain and not state.fifo:
                 self._definitions_changed()
+        state.failed = False
         state.to_client.append(buffer[at:end])
 
     def _definitions_changed(self) -> None:
@@ -216,6 +218,7 @@ class Replies:
         code = fields.get("C", b"").decode("ascii", "replace")
         state.copy_in = None
         state.barrier = False
+        state.failed = True
         if not state.fifo:
             self._pass_error(payload, None, 0)
             return

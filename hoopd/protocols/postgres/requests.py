@@ -73,10 +73,9 @@ class Requests:
         text = frontend.parse_query(buffer[at + 5 : end])
         if state.skipping:
             return True  # the server would skip it as well
-        if state.uncertain and state.fifo:
-            return (
-                self._permission.after_replies()
-            )  # definitions change: what they are then is known when it has answered
+        if (state.uncertain and state.fifo) or state.unsettled:
+            # definitions, settings or names change: what they are then is known when it has answered
+            return self._permission.after_replies()
         judgement = state.judged(text, ())
         if judgement is None:
             return False
@@ -163,6 +162,8 @@ class Requests:
         parse = frontend.parse_parse(buffer[at + 5 : end])
         if state.skipping:
             return True
+        if state.unsettled:
+            return self._permission.after_replies()
         judgement = state.judged(parse.text, parse.types)
         if judgement is None:
             return False
@@ -186,6 +187,8 @@ class Requests:
         bind = frontend.parse_bind(buffer[at + 5 : end])
         if state.skipping:
             return True
+        if state.unsettled:
+            return self._permission.after_replies()
         prepared = state.statements.find(bind.statement, state.segment)
         if prepared is UNSETTLED:
             return self._permission.after_replies()
@@ -195,7 +198,9 @@ class Requests:
         if state.portals.full:
             self._poison(Expected("bind", refusal=Refusal("54000", "too many portals in one transaction")))
             return True
-        change = state.portals.propose(bind.portal, Portal(prepared, bind), state.segment)
+        # the server plans it now
+        portal = Portal(prepared, bind, settings=state.settings())
+        change = state.portals.propose(bind.portal, portal, state.segment)
         state.expect(Expected("bind", change=change))
         state.to_target.append(buffer[at:end])
         return True
@@ -205,7 +210,9 @@ class Requests:
         named = frontend.parse_named(buffer[at + 5 : end], "Describe")
         if state.skipping:
             return True
-        expected = Expected("describe")
+        if state.unsettled:
+            return self._permission.after_replies()
+        expected, under = Expected("describe"), None
         if named.kind == b"S":
             prepared = state.statements.find(named.name, state.segment)
             if prepared is UNSETTLED:
@@ -219,10 +226,11 @@ class Requests:
                 portal.describing = state.segment
                 expected.portal, prepared = portal, portal.prepared
                 expected.formats = portal.bind.results
+                under = portal.settings
             else:
                 prepared = None
         if prepared is not None:
-            judgement = state.judged(prepared.text, prepared.types)
+            judgement = state.judged(prepared.text, prepared.types, prepared.inner, under)
             if judgement is None:
                 return False
             expected.judgement, expected.own = judgement, judgement.own
@@ -236,6 +244,8 @@ class Requests:
         execute = frontend.parse_execute(buffer[at + 5 : end])
         if state.skipping:
             return True
+        if state.unsettled:
+            return self._permission.after_replies()
         portal = state.portals.find(execute.portal, state.segment)
         if portal is UNSETTLED:
             return self._permission.after_replies()
@@ -243,7 +253,7 @@ class Requests:
             self._unknown("34000", "portal", execute.portal)
             return True
         prepared = portal.prepared
-        judgement = state.judged(prepared.text, prepared.types)
+        judgement = state.judged(prepared.text, prepared.types, prepared.inner, portal.settings)
         if judgement is None:
             return False
         if bool(judgement.own) != prepared.own:
@@ -319,7 +329,11 @@ class Requests:
         state.skipping = False
         state.segment += 1
         state.segment_executes = 0
-        state.expect(Expected("sync"))
+        expected = Expected("sync")
+        if state.variables.touched or state.unsettled:
+            # outside a transaction block it ends what was set in it, or makes it last
+            state.moves(expected)
+        state.expect(expected)
         state.to_target.append(frontend.SYNC_MESSAGE)
         return True
 

@@ -88,8 +88,9 @@ class Results:
         self._keep(run, octets, buffer, at, stop)
         run.rows += count
         run.octets += len(octets)
-        if run.portal is not None:
-            run.portal.rows += count
+        counted = run.counted
+        if counted is not None:
+            counted.rows += count
         return octets
 
     @staticmethod
@@ -105,7 +106,8 @@ class Results:
             run.record_masks = unknown
 
     def _allowed(self, run: Run) -> int:
-        seen = run.portal.rows if run.portal is not None else run.rows
+        counted = run.counted
+        seen = counted.rows if counted is not None else run.rows
         return 0 if run.cut else max(0, (run.limit or 0) - seen)
 
     def _cut(self, run: Run, buffer: bytes, at: int, stop: int, allowed: int) -> int:

@@ -111,6 +111,12 @@ class Run:
     copying: bool = False
     started: float = 0.0
 
+    @property
+    def counted(self) -> Portal | None:
+        """What the rows come from, if there may be more of them: limits are on all together."""
+        source = self.judged.statement.source if self.judged is not None else None
+        return source if isinstance(source, Portal) else self.portal
+
 
 @define(eq=False)
 class Expected:

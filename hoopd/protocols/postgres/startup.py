@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from hoopd.errors import Denied, PeerError
 from hoopd.protocols.postgres.codec import INT32
+from hoopd.sql.variables import path_of
 
 SSL_REQUEST = 80877103
 GSS_REQUEST = 80877104
@@ -36,7 +37,7 @@ SETTINGS = frozenset(
         "application_name", "bytea_output", "client_encoding", "client_min_messages", "datestyle",
         "default_transaction_deferrable", "default_transaction_isolation", "default_transaction_read_only",
         "extra_float_digits", "geqo", "idle_in_transaction_session_timeout", "intervalstyle", "lc_messages",
-        "lock_timeout", "standard_conforming_strings", "statement_timeout", "tcp_user_timeout",
+        "lock_timeout", "search_path", "standard_conforming_strings", "statement_timeout", "tcp_user_timeout",
         "timezone",
     }
 )  # fmt: skip
@@ -91,6 +92,11 @@ class Login:
     break_glass: str | None = None
     #: seconds that the client is ready to wait for approval, 0 not at all; None: as long as the rules say
     wait: float | None = None
+
+    @property
+    def search_path(self) -> tuple[str, ...] | None:
+        """As the client set it, or None."""
+        return path_of(self.settings["search_path"]) if "search_path" in self.settings else None
 
     @property
     def negotiate(self) -> bool:
@@ -203,6 +209,9 @@ def login(minor: int, payload: bytes, named: str = "") -> Login:
             raise Denied(
                 f'the setting "{name}" may not be given at start-up', hint="Leave it out, or use SET in the session."
             )
+    path = path_of(merged.get("search_path", ""))
+    if path is None or "pg_catalog" in path[1:]:
+        raise Denied("this search_path cannot be followed", hint="List schemas; pg_catalog only at its beginning.")
     application_name = merged.pop("application_name", "")
     target, rest = _target(database, user, named)
     return Login(

@@ -23,12 +23,18 @@ from hoopd.protocols.postgres.session import Ask, AskParse, CoreLimits, Expected
 from hoopd.sql.analysis import SessionSettings, Statement
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
 from hoopd.sql.coverage import coverage
+from hoopd.sql.functions import QUIET, trusted
 from hoopd.sql.grammar import ParseTree, Unparsed
 from hoopd.sql.lineage import Field
 from hoopd.sql.named import Definition
-from hoopd.sql.variables import Effect, Variables
+from hoopd.sql.variables import FOLLOWED, Effect, Variables
 from hoopd.values import Mask
 
+#: effects that give names a meaning, or take it
+_NAMING = frozenset({"prepare", "declare", "deallocate", "close", "discard"})
+
+#: words for what may run code that nobody has read, or end a transaction by itself
+_CODE = frozenset({"do", "call", "function", "maintenance"})
 
 #: statements that use names of prepared statements or cursors
 _BY_NAME = re.compile(rb"\b(?:execute|fetch|move)\b", re.IGNORECASE)
@@ -59,6 +65,7 @@ class State:
     @ivar wait: seconds that the client is ready to wait for approval; None is as long as the rules say.
     @ivar variables: settings that the client changed, as far as the server has agreed.
     @ivar failed: an error came since the last ReadyForQuery.
+    @ivar unfollowed: code ran that nobody knows: settings and names may be others than are known.
     @ivar barrier: nothing of the client is treated until the statement that runs has ended.
     """
 
@@ -109,6 +116,7 @@ class State:
         self.stale = False
         self.variables = Variables()
         self.failed = False
+        self.unfollowed = False
         self._began = search_path
         self._parameters_began = dict(parameters)
         self._moving = False
@@ -120,7 +128,18 @@ class State:
         """The server owes a reply."""
         self.fifo.append(expected)
         self.flushed = False
-        self._moving = self._moving or expected.moves
+
+    def moves(self, expected: Expected) -> None:
+        """Its success changes settings or names."""
+        expected.moves = self._moving = True
+
+    def is_move(self, effect: Effect) -> bool:
+        """Whether what comes behind a statement with C{effect} can be judged only when the server has answered it."""
+        if effect.kind in ("set", "reset"):
+            return effect.name is None or effect.name in FOLLOWED
+        if effect.kind in ("commit", "rollback", "rollback-to"):
+            return self.variables.touched
+        return effect.kind in _NAMING
 
     @property
     def unsettled(self) -> bool:
@@ -168,8 +187,10 @@ class State:
     def moved(self, run: Run, tag: str) -> None:
         """A statement has succeeded. @raise TargetError: what it did cannot be followed"""
         statement = run.judged.statement if run.judged is not None else None
-        effect = statement.effect if statement is not None else None
-        if statement is None or effect is None:
+        if statement is None:
+            return
+        effect = statement.effect
+        if effect is None:
             return
         if effect.kind == "commit" and tag.startswith("ROLLBACK"):
             effect = evolve(effect, kind="rollback")
@@ -179,6 +200,20 @@ class State:
             raise TargetError("the transaction went back to a savepoint that is not known") from None
         self.set_variables(variables)
         self._renamed(effect, statement)
+
+    def forwarded(self, statement: Statement) -> None:
+        """What the mere running of a statement leaves uncertain, whether it succeeds or not."""
+        if not self.unfollowed and statement.classes & _CODE and self.judge.masks():
+            self.unfollowed = self._runs_unknown(statement)
+
+    def _runs_unknown(self, statement: Statement) -> bool:
+        """Whether code runs that may change settings or names by itself, or commit what a later error would undo."""
+        if statement.classes & {"do", "call"}:
+            return True
+        if "maintenance" in statement.classes and (self.variables.touched or self.unsettled):
+            return True
+        path, trust = statement.settings.search_path, self.judge.trusted_functions
+        return any(not trusted(each, trust, path) and each not in QUIET for each in statement.unknown_functions)
 
     def set_variables(self, variables: Variables) -> None:
         if variables != self.variables:
@@ -199,7 +234,7 @@ class State:
             names.define(name, None)
         elif kind == "deallocate" or (kind == "discard" and effect.name == "all"):
             self.statements.keep_known(lambda _: False)
-        if kind == "close" and not name or kind == "discard" and effect.name == "all":
+        if (kind == "close" and not name) or (kind == "discard" and effect.name == "all"):
             self.portals.keep_known(lambda _: False)
         elif kind in ("commit", "rollback"):
             self.transaction_over(kind == "commit")
@@ -267,19 +302,18 @@ class State:
         if self.stale or self._parsing is not None:
             return None
         settings, limits = under or self.settings(), self.limits
+        uncertain = self.uncertain or self.unfollowed
         # keywords cannot be written any other way
         names = self if not inner and _BY_NAME.search(text) else None
 
         def judge(tree: ParseTree | None = None) -> Judgement:
-            return self.judge.judge(
-                text, settings, self.catalogue, types, self.reason, self.uncertain, tree, inner, names
-            )
+            return self.judge.judge(text, settings, self.catalogue, types, self.reason, uncertain, tree, inner, names)
 
         if len(text) <= limits.statement_inline:
             return judge()
         if len(text) > limits.statement_max:
             return self.judge.unparsed(text, f"the statement is longer than {limits.statement_max} bytes", False)
-        if self.judge.known(text, settings, self.catalogue, types, self.reason, self.uncertain, inner):
+        if self.judge.known(text, settings, self.catalogue, types, self.reason, uncertain, inner):
             return judge()
         parsed = self._parsed
         if parsed is None or parsed[0] != text:

@@ -28,7 +28,7 @@ _NAMES_ONLY = frozenset(
 )  # fmt: skip
 
 #: fields that hold names and places, never values
-_KEPT = ("S", "V", "C", "s", "t", "c", "d", "n", "F", "L", "R")
+_KEPT = frozenset("SVCstcdnFLR")
 
 _WHY = b"The statement touches masked columns, and the server's text may quote their values."
 
@@ -36,12 +36,9 @@ _WHY = b"The statement touches masked columns, and the server's text may quote t
 def scrubbed(payload: bytes) -> bytes:
     """The payload of an ErrorResponse or NoticeResponse without what may quote a value."""
     fields = backend.parse_error(payload)
-    kept = {code: fields[code] for code in _KEPT if code in fields}
-    if fields.get("R") in _NAMES_ONLY and "W" not in fields and "q" not in fields:
-        for code in ("M", "P"):
-            if code in fields:
-                kept[code] = fields[code]
-    else:
+    plain = fields.get("R") in _NAMES_ONLY and "W" not in fields and "q" not in fields
+    kept = {code: value for code, value in fields.items() if code in _KEPT or (plain and code in "MP")}
+    if not plain:
         kept["M"] = b"text withheld by hoopd (SQLSTATE " + fields.get("C", b"?????") + b")"
         kept["D"] = _WHY
     return backend.error_payload(kept)
