@@ -15,7 +15,7 @@ from hoopd.sql import changes, functions
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue, Relation
 from hoopd.sql.conditions import narrows
 from hoopd.sql.grammar import Node, ParseTree, Unparsed, names, only, parse, walk
-from hoopd.sql.named import NOBODY, Named, Overlay, resolved
+from hoopd.sql.named import NOBODY, Definition, Named, Overlay, resolved
 from hoopd.sql.variables import Effect, Variables, effective
 
 __all__ = ["Analysis", "Effect", "SessionSettings", "Statement", "analyse", "undecodable"]
@@ -156,8 +156,8 @@ class Statement:
     refused: str = ""
     #: under which it is looked at: statements before it in the same text count
     settings: SessionSettings = SessionSettings()
-    #: the cursor whose rows it returns, or the statement that it executes
-    source: Any = field(default=None, eq=False, repr=False)
+    #: what the name in it stands for: the cursor whose rows it returns, or the statement that it executes
+    source: Definition | None = field(default=None, eq=False, repr=False)
 
 
 @frozen

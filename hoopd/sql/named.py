@@ -95,7 +95,7 @@ class Meant:
     kind: str = ""
     node: Node = field(factory=dict, repr=False)
     settings: Any = None
-    source: Any = field(default=None, eq=False)
+    source: Definition | None = field(default=None, eq=False)
     refused: str = ""
 
 
@@ -144,4 +144,4 @@ def _meant(definition: Definition) -> Meant:
     kind, node = only(raw.node["query"]) if definition.inner else (raw.kind, raw.node)
     if kind in _BY_NAME or only(node.get("query") if isinstance(node.get("query"), dict) else None)[0] in _BY_NAME:
         return Meant(refused="a name that stands for another name cannot be followed")
-    return Meant(kind, node, definition.settings, definition.source)
+    return Meant(kind, node, definition.settings, definition)

@@ -113,10 +113,12 @@ def redact(
         return text[: _first_quote(text)] + ("…" if _first_quote(text) < len(text) else "")
     if not analysis.statements:
         return redact_tokens(text) if analysis.refused else text
-    for statement in analysis.statements:
-        if _sensitive(statement, masks, catalogue, settings, trusted_functions):
-            return redact_tokens(text)
-    return text
+    # people see what a name stands for
+    meant = [each.source.text.decode(errors="replace") for each in analysis.statements if each.source is not None]
+    parts = [text, *dict.fromkeys(meant)]
+    if any(_sensitive(each, masks, catalogue, settings, trusted_functions) for each in analysis.statements):
+        parts = [redact_tokens(each) for each in parts]
+    return "\n-- which is: ".join(parts)
 
 
 def _first_quote(text: str) -> int:

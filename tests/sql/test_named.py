@@ -5,6 +5,7 @@ import pytest
 from hoopd.sql.analysis import Analysis, SessionSettings, analyse
 from hoopd.sql.lineage import output_plan
 from hoopd.sql.named import Definition
+from hoopd.sql.scrub import redact
 from tests.sql.world import CATALOGUE, MASKS
 
 SESSION = SessionSettings(search_path=("public",))
@@ -29,6 +30,7 @@ NAMES = Names(
     writes="PREPARE writes AS DELETE FROM orders",
     plain="PREPARE plain AS SELECT 1",
     c="DECLARE c CURSOR FOR SELECT card FROM customers",
+    finds="PREPARE finds AS UPDATE customers SET card = '4222' WHERE name = $1",
     again="EXECUTE shows",
 )
 
@@ -81,3 +83,13 @@ def test_what_they_return_is_masked(text: str) -> None:
     plan = output_plan(statement, MASKS, CATALOGUE, SESSION)
     assert not plan.untouched
     assert output_plan(read("EXECUTE plain").statements[0], MASKS, CATALOGUE, SESSION).untouched
+
+
+def test_people_see_what_a_name_stands_for() -> None:
+    def shown(text: str) -> str:
+        return redact(read(text), MASKS, CATALOGUE, SESSION)
+
+    assert shown("EXECUTE writes") == "EXECUTE writes\n-- which is: PREPARE writes AS DELETE FROM orders"
+    # a literal for a masked column is taken out of both
+    assert "4111" not in shown("EXECUTE finds('4111')")
+    assert "4222" not in shown("EXECUTE finds('4111')")

@@ -94,6 +94,12 @@ class Judgement:
     def objects(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for each in self.statements for name in each.statement.objects))
 
+    @property
+    def meanings(self) -> tuple[str, ...]:
+        """The texts that names in it stand for: what is approved is what they mean."""
+        sources = [each.statement.source for each in self.statements]
+        return tuple(each.text.decode("utf-8", "replace") for each in sources if each is not None)
+
     def effects(self, kind: str) -> bool:
         """Whether a statement has an effect of C{kind}."""
         return any(each.statement.effect is not None and each.statement.effect.kind == kind for each in self.statements)

@@ -49,7 +49,9 @@ class Permission:
         """
         state = self.state
         held, refusal = state.held, judgement.refusal
+        # rows of what runs already; break glass that was opened since is written down all the same
         begun = (portal is not None and portal.begun) or _fetches(judgement)
+        begun = begun and not judgement.decision.break_glass
         if held is not None:
             if held.state == "asked":
                 return None
@@ -170,7 +172,7 @@ def held_operation(state: State, judgement: Judgement, text: bytes, bind: Bind |
         protocol="postgres",
         statement=exact(text),
         parameters=Bind(b"", b"", bind.formats, bind.values).encode() if bind is not None and values else b"",
-        context=state.context(),
+        context=state.context(judgement.meanings),
         redacted=judgement.redacted,
         classes=tuple(sorted(judgement.classes)),
         objects=judgement.objects,
@@ -211,4 +213,4 @@ def _fetches(judgement: Judgement) -> bool:
     if len(judgement.statements) != 1:
         return False
     source = judgement.statements[0].statement.source
-    return isinstance(source, Portal) and source.begun
+    return source is not None and isinstance(source.source, Portal) and source.source.begun

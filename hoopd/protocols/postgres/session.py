@@ -115,7 +115,9 @@ class Run:
     def counted(self) -> Portal | None:
         """What the rows come from, if there may be more of them: limits are on all together."""
         source = self.judged.statement.source if self.judged is not None else None
-        return source if isinstance(source, Portal) else self.portal
+        if source is not None and isinstance(source.source, Portal):
+            return source.source
+        return self.portal
 
 
 @define(eq=False)

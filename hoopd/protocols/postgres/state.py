@@ -279,8 +279,8 @@ class State:
                 found.append(mask if mask is not None or oid in cover.traced else cover.tainted.get(oid))
         return tuple(found)
 
-    def context(self) -> str:
-        """The session state that an approval is bound to."""
+    def context(self, meanings: tuple[str, ...] = ()) -> str:
+        """The session state that an approval is bound to. @param meanings: of names that the statement uses"""
         settings = self.settings()
         return json.dumps(
             [
@@ -289,6 +289,7 @@ class State:
                 settings.search_path,
                 settings.standard_conforming_strings,
                 settings.client_encoding,
+                *meanings,
             ]
         )
 

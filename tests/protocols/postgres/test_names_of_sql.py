@@ -4,6 +4,7 @@ import pytest
 
 from hoopd.protocols.postgres.backend import Column, command_complete, data_row, row_description
 from hoopd.protocols.postgres.frontend import SYNC_MESSAGE, Bind, Execute, Parse, query
+from hoopd.protocols.postgres.judgement import Refusal
 from tests.protocols.postgres.conversation import (
     BOUND,
     CARD,
@@ -194,3 +195,19 @@ def test_in_a_failed_transaction_names_live_on() -> None:
     talk.server(command_complete("ROLLBACK"), READY)
     talk.client(query(b"EXECUTE p"))
     assert MASKED in talk.server(COLUMNS, ROW, command_complete("SELECT 1"), READY)
+
+
+def test_an_approval_is_for_what_a_name_means() -> None:
+    talk = Conversation()
+    contexts = []
+    for text in (b"PREPARE p AS UPDATE orders SET note = 'a'", b"PREPARE p AS UPDATE orders SET note = 'b'"):
+        for each in (b"DEALLOCATE ALL", text):
+            talk.client(query(each))
+            talk.server(command_complete("OK"), READY)
+        talk.client(query(b"EXECUTE p"))
+        (ask,) = talk.asked()
+        contexts.append(ask.held.context)
+        assert text.decode() in ask.held.redacted
+        talk.core.refused(Refusal("42501", "no"))
+        talk.server(SYNTAX, READY)
+    assert contexts[0] != contexts[1]
