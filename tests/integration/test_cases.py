@@ -330,6 +330,8 @@ def test_the_record_has_no_raw_value(twins: Twins) -> None:
     files = [each for each in twins.gateway.directory.rglob("*") if each.is_file()]
     assert files
     own = [json.dumps(text)[1:-1].encode() for each in _ALL if each["id"] in _OWN_WORDS for text in _texts(each)]
+    # the server repeats the name that err-20 writes
+    own.append(json.dumps('column "123-45-6789" does not exist')[1:-1].encode())
     wanted = [each for twin in "ab" for each in raw_forms(twin) if len(each) > 8]
     for path in files:
         octets = path.read_bytes()
