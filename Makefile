@@ -1,5 +1,5 @@
 # hoopd: `make demo` shows it working, `make test` runs everything. Both set up what they need (Debian 12).
-.PHONY: help demo test unit integration lint bench bench-check suites setup clean
+.PHONY: help appliance-check demo test unit integration lint bench bench-check suites setup clean
 
 PY := .venv/bin/python
 # tools/setup.sh puts a newer Node.js there where the system's is too old for the tests
@@ -11,6 +11,7 @@ help:
 	@echo "make unit         the fast tests alone"
 	@echo "make bench        measure hoopd beside direct connections and PgBouncer"
 	@echo "make suites       run PostgreSQL's and psycopg2's own tests straight and through hoopd"
+	@echo "make appliance-check  install on a fresh Debian 12, boot that under systemd, and look (root, mmdebstrap, nspawn)"
 	@echo "make clean        remove the virtual environment and what demo and tests left"
 
 setup:
@@ -43,6 +44,9 @@ suites: setup
 	$(PY) tools/suites.py fetch
 	$(PY) tools/suites.py regress
 	$(PY) tools/suites.py psycopg2
+
+appliance-check:
+	tools/appliance_check.sh
 
 clean:
 	rm -rf .venv .demo build dist *.egg-info tests/integration/*/node_modules hoopd/protocols/postgres/*.so
