@@ -107,7 +107,7 @@ kill -9 "$(pid_of broker)"
 check "a killed broker comes back" bash -c 'for i in $(seq 50); do hoopctl whoami && exit 0; sleep 0.3; done; exit 1'
 
 # -- stop drains
-systemctl stop hoopd &
+systemctl stop hoopd 7>&- & # which must not hold the pipe of the session open
 stopping=$!
 sleep 2
 echo "SELECT 'draining';" >&7
