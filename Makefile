@@ -4,6 +4,9 @@
 PY := .venv/bin/python
 # tools/setup.sh puts a newer Node.js there where the system's is too old for the tests
 export PATH := $(CURDIR)/.venv/node/node_modules/node/bin:$(PATH)
+# what tests and demo run must not depend on who runs them: locale, a home that can be written, files that others can read
+export LC_ALL := C.UTF-8
+export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$(CURDIR)/.venv/home")
 
 help:
 	@echo "make demo         start hoopd with a throw-away PostgreSQL and show the main job"
