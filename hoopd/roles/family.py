@@ -138,7 +138,7 @@ class Family:
             return
         finally:
             theirs.close()
-        user = privileges.user_of(place.role, place.name, self._settings.config.processes.users) or ""
+        user = privileges.user_to_be(place.role, place.name, self._settings.config.processes.users)
         now = self.reactor.seconds()
         member = Member(place.role, place.name, self.generation, pid, now, place.listener, user, place=place)
         place.member = member
@@ -181,7 +181,8 @@ class Family:
     def processes(self) -> list[c.ProcessState]:
         """Who there is: the supervisor first, then everybody, those that drain too."""
         now = self.reactor.seconds()
-        us = c.ProcessState("supervisor", "supervisor", os.getpid(), "", self.generation, "ready", self.began)
+        own = privileges.own_user()
+        us = c.ProcessState("supervisor", "supervisor", os.getpid(), own, self.generation, "ready", self.began)
         return [us] + [
             c.ProcessState(
                 one.role,

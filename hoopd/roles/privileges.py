@@ -48,6 +48,20 @@ def user_of(role: str, name: str, users: Mapping[str, str]) -> str | None:
     return users.get(kind) or users.get(role)
 
 
+def own_user() -> str:
+    """@return: whom this process runs as: a name, or the number of a user without one."""
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def user_to_be(role: str, name: str, users: Mapping[str, str]) -> str:
+    """@return: whom a child of this process will run as: the configured user only where we may change to it."""
+    return (user_of(role, name, users) if may_change_user() else None) or own_user()
+
+
 def become(user: str) -> None:
     """Change to C{user} and its groups for good.
 

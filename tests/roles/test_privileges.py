@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from hoopd.roles.privileges import DESCRIPTORS_MAX, may_change_user, user_of
+from hoopd.roles.privileges import DESCRIPTORS_MAX, may_change_user, own_user, user_of, user_to_be
 
 REPORT = """
 import json, os, resource
@@ -100,6 +100,8 @@ def test_capabilities_kept_over_a_change_between_ordinary_users_are_dropped() ->
 def test_users_by_role_or_by_protocol(role: str, name: str, expected: str | None) -> None:
     users = {"worker": "hoopd-worker", "worker/postgres": "hoopd-postgres"}
     assert user_of(role, name, users) == expected
+    # who may not change to another user says so, and names itself
+    assert user_to_be(role, name, users) == (expected if expected and may_change_user() else own_user())
 
 
 KILL = """
