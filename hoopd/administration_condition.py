@@ -89,7 +89,9 @@ class Condition:
         elif self.config.audit.checkpoint_every and now - ledger.signed_at > late and unsigned:
             problems.append(f"no checkpoint for {now - ledger.signed_at:.0f} s, and {unsigned} leaves wait for one")
         for witness in ledger.witnesses:
-            if witness.attempts:
+            if witness.conflict:
+                problems.insert(0, f"the witness {witness.place} contradicts the record: {witness.conflict}")
+            elif witness.attempts:
                 problems.append(f"the witness {witness.place} has not taken {witness.behind} checkpoints")
         return {
             "origin": ledger.origin,

@@ -80,9 +80,12 @@ class ConditionTests(SynchronousTestCase):
         self.assertIn("no checkpoint for 500 s, and 3 leaves wait", problem)
         self.ledger.signed_at = NOW - 5
         self.assertEqual(self.problems(), [])
-        self.ledger.witnesses = [SimpleNamespace(place="/w", behind=2, attempts=1)]
+        self.ledger.witnesses = [SimpleNamespace(place="/w", behind=2, attempts=1, conflict="")]
         (problem,) = self.problems()
         self.assertIn("/w has not taken 2 checkpoints", problem)
+        self.ledger.witnesses = [SimpleNamespace(place="/w", behind=0, attempts=0, conflict="leaves were lost")]
+        (problem,) = self.problems()
+        self.assertEqual(problem, "the witness /w contradicts the record: leaves were lost")
         self.ledger.broken = "No space left"
         self.assertIn("the ledger takes nothing any more", self.problems()[0])
 

@@ -14,7 +14,7 @@ from attrs import frozen
 from hoopd.audit import recording
 from hoopd.audit.seals import Segment
 from hoopd.audit.tail import PIECE, Tail, Tampered
-from hoopd.audit.witnesses import sync_directory
+from hoopd.audit.witness_places import sync_directory
 
 
 @frozen

@@ -110,7 +110,7 @@ FRAMES: Mapping[str, Frame] = MappingProxyType(
                 "votes": "list of {identity, approve, reason, at}",
             },
         ),
-        "forwarded": Frame(6, "the operation's bytes were given to the target's connection", {"operation": _OPERATION}),
+        # 6 was to be "forwarded", and never was written: docs/decisions/0005-no-forwarded-frame.md
         "rows": Frame(
             7,
             "rows of a result, masked as the user saw them, up to the listener's record_rows and record_bytes",
@@ -366,7 +366,7 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "audit.unwritable": _event("session what why"),
         "audit.checkpoint": _event("origin size root witnesses"),
         "audit.witness-failed": _event("witness size why attempts"),
-        "audit.witness-conflict": _event("witness size"),
+        "audit.witness-conflict": _event("witness size why"),
         "audit.log-dropped": _event("lines"),
         "audit.viewed": _event("by verb subject detail"),
         # administration
@@ -385,6 +385,8 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
 #: how loud a line of the log is, in the words of syslog (RFC 5424 section 6.2.1), where it is not C{info}
 SEVERITY: Mapping[str, str] = MappingProxyType(
     {
+        "audit.tamper": "alert",
+        "audit.witness-conflict": "alert",
         "recovery.created": "notice",
         "recovery.confirmed": "notice",
         "recovery.void": "notice",

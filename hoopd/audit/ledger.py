@@ -34,6 +34,7 @@ from hoopd.audit.leaves import (
 )
 from hoopd.audit.merkle import Tree
 from hoopd.audit.notes import Checkpoint, NoteError, Signer, parse_verifier
+from hoopd.audit.witness_places import Request, ask, sync_directory
 from hoopd.audit.witnesses import Witness
 from hoopd.config.schema import AuditConfig
 from hoopd.errors import RecordError, Unavailable
@@ -52,7 +53,7 @@ class Ledger:
     @param clock: IReactorTime.
     @param former: verifier keys that earlier checkpoints were signed with, where the signing key was replaced.
     @param event: takes an event's name and fields.
-    @param put: as in L{Witness}.
+    @param request: as in L{Witness}.
     @param system: functions of the C{os} module.
     """
 
@@ -66,7 +67,7 @@ class Ledger:
         former: Sequence[str] = (),
         event: Callable[[str, dict[str, Any]], None] = lambda name, fields: None,
         in_thread: InThread = deferToThread,
-        put: Callable[[str, str], Any] | None = None,
+        request: Request = ask,
         system: Any = os,
     ) -> None:
         self.directory = Path(directory)
@@ -79,8 +80,10 @@ class Ledger:
         self._event = event
         self._in_thread = in_thread
         self._system = system
-        extra: dict[str, Any] = {} if put is None else {"put": put}
-        self.witnesses = [Witness(place, clock, event, in_thread, system=system, **extra) for place in config.witness]
+        self.witnesses = [
+            Witness(place, config.origin, self.examine, clock, event, in_thread, request, system)
+            for place in config.witness
+        ]
         self._tree = Tree()
         self._fd = -1
         self._notes_fd = -1
@@ -156,7 +159,7 @@ class Ledger:
         self._fd = self._system.open(self.directory / ENTRIES, flags, 0o600)
         self._lock()
         self._notes_fd = self._system.open(self.directory / checkpoints.NAME, flags, 0o600)
-        witnesses.sync_directory(self.directory, self._system)
+        sync_directory(self.directory, self._system)
         content = (self.directory / ENTRIES).read_bytes()
         history = checkpoints.split((self.directory / checkpoints.NAME).read_bytes())
         if len(content) < len(leaves.MAGIC) and leaves.MAGIC.startswith(content) and not history.notes:
@@ -232,12 +235,20 @@ class Ledger:
                 continue
             for name, note in held.items():
                 try:
-                    checkpoint = checkpoints.open_any(note, self._verifiers)
+                    self.examine(note, f"the checkpoint {name} at witness {witness.place}")
                 except NoteError as error:
                     # anybody who can write there can put nonsense there; it must not keep us from starting
                     self._event("audit.witness-failed", {"witness": f"{witness.place}/{name}", "why": str(error)})
-                    continue
-                self._check(checkpoint, f"the checkpoint {name} at witness {witness.place}")
+
+    def examine(self, note: str, whose: str) -> None:
+        """Compare a checkpoint that somebody else keeps with the leaves that we have.
+
+        With every leaf at hand this is more than a consistency proof (RFC 6962, section 2.1.2) could show.
+
+        @raise LedgerError: it is signed with our key, and our leaves do not lead to it: a fork, or leaves were lost.
+        @raise NoteError: it is not ours.
+        """
+        self._check(checkpoints.open_any(note, self._verifiers), whose)
 
     def _cut(self, content: bytes, end: int, why: str) -> None:
         """Cut a torn tail off, and keep it beside the ledger."""
@@ -364,7 +375,7 @@ class Ledger:
 
     def _publish(self, size: int, note: str) -> None:
         for witness in self.witnesses:
-            witness.publish(self.origin, size, note)
+            witness.publish(size, note)
         self._event("audit.checkpoint", {"origin": self.origin, "size": size, "witnesses": len(self.witnesses)})
 
     def _arm(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -71,11 +71,11 @@ class Report:
 def verify(
     state_directory: str | os.PathLike[str],
     public_key: str,
-    witness_directory: str | os.PathLike[str] | None = None,
+    witness: str | os.PathLike[str] | Mapping[str, str] | None = None,
 ) -> Report:
     """
     @param public_key: verifier key (C2SP signed-note); several, separated by spaces, where the key was replaced.
-    @param witness_directory: of a directory witness, or a folder of checkpoints fetched from one.
+    @param witness: a directory witness, or a folder of checkpoints fetched from one, or these by name.
     @raise NoteError: the key is no verifier key.
     """
     report = Report()
@@ -97,8 +97,10 @@ def verify(
     report.leaves = len(found)
     tree = Tree(found)
     _check_history(report, ledger, tree, verifiers)
-    if witness_directory is not None:
-        _check_witness(report, Path(witness_directory), tree, verifiers)
+    if isinstance(witness, Mapping):
+        _check_witness(report, witness, tree, verifiers)
+    elif witness is not None:
+        _check_witness_directory(report, Path(witness), tree, verifiers)
     else:
         report.note("witness", "none was given: an old copy of the whole state directory would pass")
     _check_verifier_file(report, ledger, verifiers)
@@ -160,27 +162,52 @@ def _compare(report: Report, where: str, checkpoint: Checkpoint, tree: Tree, als
         )
 
 
-def _check_witness(report: Report, directory: Path, tree: Tree, verifiers: list[Verifier]) -> None:
-    where = "witness"
+def _check_witness_directory(report: Report, directory: Path, tree: Tree, verifiers: list[Verifier]) -> None:
     held: dict[str, str] = {}
     for origin in dict.fromkeys(verifier.name for verifier in verifiers):
         try:
             held.update(witnesses.stored(directory, origin))
         except (OSError, UnicodeDecodeError) as error:
-            report.fail(where, f"cannot be read: {error}")
+            report.fail("witness", f"cannot be read: {error}")
             return
+    _check_witness(report, held, tree, verifiers)
+
+
+def _check_witness(report: Report, held: Mapping[str, str], tree: Tree, verifiers: list[Verifier]) -> None:
+    """Every checkpoint that the witness has, signed by us, is a beginning of the history at hand."""
     if not held:
-        report.fail(where, f"holds no checkpoint of {verifiers[0].name}")
+        report.fail("witness", f"holds no checkpoint of {verifiers[0].name}")
+    sizes: dict[str, dict[int, int]] = {}
     for name, note in held.items():
         try:
             checkpoint = checkpoints.open_any(note, verifiers)
         except NoteError as error:
             report.fail(f"witness/{name}", f"is not good: {error}")
             continue
-        if witnesses.file_name(checkpoint.origin, checkpoint.size) != name:
-            report.fail(f"witness/{name}", f"is a checkpoint of {checkpoint.size} leaves under another's name")
+        number = witnesses.number_of(checkpoint.origin, name)
+        if number is None:
+            report.fail(f"witness/{name}", f"is a checkpoint of {checkpoint.origin} under another's name")
+        else:
+            sizes.setdefault(checkpoint.origin, {})[number] = checkpoint.size
         report.witnessed += 1
         _compare(report, f"witness/{name}", checkpoint, tree, " or an old copy was put back, or the log was forked")
+    for origin, by_number in sizes.items():
+        _check_numbers(report, origin, by_number)
+
+
+def _check_numbers(report: Report, origin: str, sizes: Mapping[int, int]) -> None:
+    """A witness numbers without gaps, and a log only grows."""
+    missing = max(sizes) - len(sizes)
+    if missing:
+        # taken away, or not copied
+        report.note("witness", f"{missing} of the {max(sizes)} checkpoints of {origin} that it was given are not here")
+    last = 0
+    for number in sorted(sizes):
+        if sizes[number] <= last:
+            report.fail(
+                f"witness/{witnesses.file_name(origin, number)}", f"is of {sizes[number]} leaves and comes after {last}"
+            )
+        last = sizes[number]
 
 
 def _check_verifier_file(report: Report, ledger: Path, verifiers: list[Verifier]) -> None:

@@ -1,7 +1,9 @@
-"""Where checkpoints go so that nobody can take them back: directories and https URLs; not their making.
+"""Publishing checkpoints where nobody can take them back, and looking what is there already; not their making.
 
-A witness keeps each checkpoint under its own name and never replaces one: a second, different checkpoint of one size
-is the proof of a fork. Publishing never holds up the gateway; what fails is told and tried again.
+A witness numbers what it is given: 1, 2, 3 …, each under its own name, and replaces none. So whoever publishes beside
+us takes a number that we wanted, and a gateway that was set back finds its next number taken: what stands there is
+read, and a checkpoint of ours that our own leaves do not lead to is the proof of a fork. Publishing never holds up the
+gateway; what fails is told and tried again. Where the notes lie is L{hoopd.audit.witness_places}.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from hoopd.audit.durable import InThread
-from hoopd.errors import ConfigError, HoopdError
+from hoopd.audit.leaves import LedgerError
+from hoopd.audit.notes import NoteError
+from hoopd.audit.witness_places import Directory, Place, Request, Web, ask, is_web
 
 #: first and longest pause before a failed publication is tried again, seconds
 RETRY_FIRST = 1.0
@@ -25,119 +29,72 @@ RETRY_MAX = 60.0
 #: Checkpoints that wait for a witness that is away: a day of them at one in 10 s. Older ones are let go: a later
 #: checkpoint covers every leaf of theirs, and the ledger's own history keeps them.
 WAITING_MAX = 8640
+#: One checkpoint a second for 30,000 years; a witness that has more is none.
+NUMBER_MAX = 10**12
+#: Names that others took since we last looked: more are looked at in the next attempt.
+TAKEN_MAX = 1000
 
 
-class WitnessConflict(HoopdError):
-    """The witness has another checkpoint of the same size: the log was forked, or two gateways share a key."""
+def file_name(origin: str, number: int) -> str:
+    """A checkpoint's name at a witness: C{hoopd.local%2Fledger-000000000042.note} is the 42nd it was given."""
+    return f"{quote(origin, safe='')}-{number:012d}.note"
 
 
-def file_name(origin: str, size: int) -> str:
-    """A checkpoint's name at a witness: C{hoopd.local%2Fledger-000000000042.note}."""
-    return f"{quote(origin, safe='')}-{size:012d}.note"
-
-
-def store(directory: Path, name: str, note: str, system: Any = os) -> None:
-    """Put a note into a directory witness, durably; blocking.
-
-    @raise WitnessConflict: another note has that name. @raise OSError
-    """
-    path = directory / name
-    # visible under its name only when it is whole: a name is never taken back
-    temporary = directory / f".{name}.{os.getpid()}"
-    try:
-        if path.read_text() != note:
-            raise WitnessConflict(f"{path} is another checkpoint of the same size")
-        return
-    except FileNotFoundError:
-        pass
-    fd = system.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        content = note.encode()
-        if system.write(fd, content) != len(content):
-            raise OSError(f"{temporary} took only a part of a checkpoint")
-        system.fsync(fd)
-    finally:
-        system.close(fd)
-    try:
-        system.link(temporary, path)
-    except FileExistsError:
-        if path.read_text() != note:
-            raise WitnessConflict(f"{path} is another checkpoint of the same size") from None
-    finally:
-        system.unlink(temporary)
-    sync_directory(directory, system)
-
-
-def sync_directory(directory: Path, system: Any = os) -> None:
-    """Make names in C{directory} durable; blocking. @raise OSError"""
-    fd = system.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        system.fsync(fd)
-    finally:
-        system.close(fd)
+def number_of(origin: str, name: str) -> int | None:
+    """@return: the number in a L{file_name} of this log; None: it is none."""
+    digits = name.removeprefix(f"{quote(origin, safe='')}-").removesuffix(".note")
+    return int(digits) if digits.isascii() and digits.isdigit() and file_name(origin, int(digits)) == name else None
 
 
 def stored(directory: Path, origin: str) -> dict[str, str]:
     """The notes of one log in a directory witness, by file name. @raise OSError, UnicodeDecodeError"""
-    prefix = f"{quote(origin, safe='')}-"
     return {
-        path.name: path.read_text()
-        for path in sorted(directory.iterdir())
-        if path.name.startswith(prefix) and path.name.endswith(".note")
+        path.name: path.read_text() for path in sorted(directory.iterdir()) if number_of(origin, path.name) is not None
     }
 
 
-async def _put(url: str, note: str) -> None:
-    """PUT a note to an https witness that keeps what it has (RFC 9110 section 13.1.2, If-None-Match)."""
-    # here: their import takes longer than everything else in this module
-    import treq
-    from twisted.web.http_headers import Headers
-
-    response = await treq.put(
-        url,
-        note.encode(),
-        headers=Headers({b"content-type": [b"text/plain; charset=utf-8"], b"if-none-match": [b"*"]}),
-        timeout=30,
-    )
-    await treq.content(response)
-    # 409 and 412: it is there already, from before a restart
-    if not (200 <= response.code < 300 or response.code in (409, 412)):
-        raise OSError(f"the witness answered {response.code}")
-
-
 class Witness:
-    """One place to publish to.
+    """One place to publish the checkpoints of one log to.
 
     @param place: a directory's path or an https URL (http on loopback only, for tests).
+    @param check: takes a note that the witness has, and how to call it. Raises L{LedgerError} if it is ours and our
+        leaves do not lead to it, L{NoteError} if it is not ours.
     @param clock: IReactorTime.
     @param event: takes an event's name and fields.
-    @param put: C{(url, note)}, awaitable; raises when the witness did not take it.
+    @param request: how an URL is asked.
+    @ivar conflict: how the witness shows that the log was forked or set back; empty while it does not. Then nothing
+        more is published there: a history that its own witness contradicts is not made better by going on.
     @raise hoopd.errors.ConfigError: an URL that is not https.
     """
 
     def __init__(
         self,
         place: str,
+        origin: str,
+        check: Callable[[str, str], object],
         clock: Any,
         event: Callable[[str, dict[str, Any]], None],
         in_thread: InThread = deferToThread,
-        put: Callable[[str, str], Any] = _put,
+        request: Request = ask,
         system: Any = os,
     ) -> None:
         self.place = place
+        self.origin = origin
+        self.conflict = ""
+        self.directory = None if is_web(place) else Path(place)
+        self._notes: Place = (
+            Web(place, request) if self.directory is None else Directory(self.directory, in_thread, system)
+        )
+        self._check = check
         self._clock = clock
         self._event = event
-        self._in_thread = in_thread
-        self._put = put
-        self._system = system
-        self._waiting: deque[tuple[str, int, str]] = deque(maxlen=WAITING_MAX)
+        self._waiting: deque[tuple[int, str]] = deque(maxlen=WAITING_MAX)
+        # the last number that is taken, once we have looked, and the last checkpoint of ours
+        self._number: int | None = None
+        self._last = ""
         self._busy = False
         self._retry: Any = None
         self._attempts = 0
-        url = urlsplit(place)
-        self.directory = None if url.scheme in ("https", "http") else Path(place)
-        if url.scheme == "http" and url.hostname not in ("127.0.0.1", "::1", "localhost"):
-            raise ConfigError("a witness is published to over https", key="audit.witness")
 
     @property
     def behind(self) -> int:
@@ -149,9 +106,11 @@ class Witness:
         """How often the oldest of those was tried in vain."""
         return self._attempts
 
-    def publish(self, origin: str, size: int, note: str) -> None:
-        """Send a checkpoint, now or when the witness is back."""
-        self._waiting.append((file_name(origin, size), size, note))
+    def publish(self, size: int, note: str) -> None:
+        """Send a checkpoint of C{size} leaves, now or when the witness is back."""
+        if self.conflict:
+            return
+        self._waiting.append((size, note))
         if not self._busy and self._retry is None:
             self._next()
 
@@ -167,36 +126,90 @@ class Witness:
         if not self._waiting:
             return
         self._busy = True
-        name, size, note = self._waiting[0]
-        self._send(name, note).addCallbacks(
-            lambda _: self._sent(name), lambda failure: self._failed(name, size, failure.value)
+        size, note = self._waiting[0]
+        Deferred.fromCoroutine(self._give(note)).addCallbacks(
+            lambda _: self._given(note), lambda failure: self._failed(size, failure.value)
         )
 
-    def _send(self, name: str, note: str) -> Deferred[Any]:
-        if self.directory is not None:
-            return self._in_thread(store, self.directory, name, note, self._system)
+    # -- numbers -----------------------------------------------------------------------------------------------
 
-        async def put() -> None:
-            await self._put(f"{self.place.rstrip('/')}/{name}", note)
+    async def _give(self, note: str) -> None:
+        """Have the witness keep C{note} under the next number that is free.
 
-        return Deferred.fromCoroutine(put())
+        @raise OSError: not now. @raise LedgerError: what the witness has is not our history.
+        """
+        if self._number is None:
+            self._number = await self._find()
+        if self._last == note:
+            return  # from before a restart
+        for _ in range(TAKEN_MAX):
+            number = self._number + 1
+            name = file_name(self.origin, number)
+            # asked first: not every server that takes a PUT minds its precondition
+            held = await self._notes.read(name)
+            if held is None:
+                if await self._notes.create(name, note):
+                    self._number, self._last = number, note
+                    return
+                held = await self._notes.read(name)
+                if held is None:
+                    raise OSError(f"it neither takes nor shows {name}")
+            self._look(number, held)
+            self._number = number
+            if held == note:
+                return
+        raise OSError(f"somebody else has published {TAKEN_MAX} checkpoints since we looked")
 
-    def _sent(self, name: str) -> None:
+    async def _find(self) -> int:
+        """Look for the last number that is taken, and at what stands there. @return: it, 0 if there is none"""
+        taken, free, held = 0, 1, ""
+        while (found := await self._notes.read(file_name(self.origin, free))) is not None:
+            taken, free, held = free, free * 2, found
+            if free > NUMBER_MAX:
+                raise OSError("it says that every number is taken")
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            found = await self._notes.read(file_name(self.origin, middle))
+            if found is None:
+                free = middle
+            else:
+                taken, held = middle, found
+        for number in range(taken, max(0, taken - TAKEN_MAX), -1):
+            if self._look(number, held):
+                break
+            held = await self._notes.read(file_name(self.origin, number - 1)) or ""
+        return taken
+
+    def _look(self, number: int, held: str) -> bool:
+        """
+        @return: whether it is a checkpoint of ours.
+        @raise LedgerError: it is, and not of our history.
+        """
+        name = file_name(self.origin, number)
+        try:
+            self._check(held, f"the checkpoint {name} at witness {self.place}")
+        except NoteError as error:
+            # anybody who can write there can put nonsense there; it proves nothing
+            self._event("audit.witness-failed", {"witness": f"{self.place}/{name}", "why": str(error)})
+            return False
+        self._last = held
+        return True
+
+    # -- what became of it -------------------------------------------------------------------------------------
+
+    def _given(self, note: str) -> None:
         self._busy = False
         self._attempts = 0
-        self._drop(name)
+        if self._waiting and self._waiting[0][1] == note:
+            self._waiting.popleft()
         self._next()
 
-    def _drop(self, name: str) -> None:
-        if self._waiting and self._waiting[0][0] == name:
-            self._waiting.popleft()
-
-    def _failed(self, name: str, size: int, error: Exception) -> None:
+    def _failed(self, size: int, error: Exception) -> None:
         self._busy = False
-        if isinstance(error, WitnessConflict):
-            self._event("audit.witness-conflict", {"witness": self.place, "size": size})
-            self._drop(name)
-            self._next()
+        if isinstance(error, LedgerError):
+            self.conflict = str(error)
+            self._waiting.clear()
+            self._event("audit.witness-conflict", {"witness": self.place, "size": size, "why": self.conflict})
             return
         self._attempts += 1
         self._event(

@@ -10,6 +10,7 @@ from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import UNVERIFIED, Failure
 from hoopd.ctl.printing import Moment, as_json, moment, print_json, table
 from hoopd.display import visible
+from hoopd.errors import ConfigError
 
 _VIEWS = (
     ("LEAF", lambda one: str(one["index"])),
@@ -31,10 +32,9 @@ def command() -> None:
 @click.option("--key", help="The log's verifier key (hoopctl audit key), kept since before; or a file with it.")
 @click.option(
     "--witness",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="A witness directory: the history must contain every checkpoint in it.",
+    help="A witness, directory or https URL: every checkpoint that it has must be a beginning of this history.",
 )
-def verify(directory: Path, key: str | None, witness: Path | None) -> None:
+def verify(directory: Path, key: str | None, witness: str | None) -> None:
     """Check ledger and recordings of the state in DIRECTORY: nothing changed, nothing missing, nothing put in.
 
     Works on a copy, on any machine, without the gateway. Ends with code 4 if anything is not as it was signed.
@@ -54,7 +54,7 @@ def verify(directory: Path, key: str | None, witness: Path | None) -> None:
             )
         else:
             given = Path(key).read_text() if Path(key).is_file() else key
-        report = verified(directory, given.strip(), witness)
+        report = verified(directory, given.strip(), _held(witness, given))
     except OSError as problem:
         raise Failure(
             f"{problem.filename} cannot be read: {problem.strerror}", [], "name the state directory"
@@ -69,6 +69,28 @@ def verify(directory: Path, key: str | None, witness: Path | None) -> None:
             "keep it as it is, and compare it with a backup and with the witness",
             UNVERIFIED,
         )
+
+
+def _held(witness: str | None, key: str) -> Path | dict[str, str] | None:
+    """What a witness holds: its directory, or what it gave."""
+    from hoopd.audit.notes import parse_verifier
+    from hoopd.audit.witness_places import is_web
+    from hoopd.ctl.witness import fetch
+
+    if witness is None:
+        return None
+    if not is_web(witness):
+        if Path(witness).is_dir():
+            return Path(witness)
+        raise Failure(f"{witness} is no directory", [], "name a witness directory, or give an https URL")
+    origins = [parse_verifier(one).name for one in key.split()]
+    try:
+        return fetch(witness, origins)
+    except (OSError, ConfigError) as problem:
+        why = problem.problem if isinstance(problem, ConfigError) else problem
+        raise Failure(
+            f"the witness {witness} cannot be asked: {why}", [], "without it an old copy of everything would pass"
+        ) from None
 
 
 @command.command("views")

@@ -15,15 +15,13 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseDone, ResponseFailed
-from twisted.web.http import PotentialDataLoss
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseFailed
 from twisted.web.http_headers import Headers
 
+from hoopd.answers import Body, why_none
 from hoopd.errors import ConfigError, Unavailable
 
 #: the largest published key sets have some 20 KiB
@@ -69,43 +67,6 @@ def max_age(header: str) -> float | None:
     return float(found.group(1)) if found else None
 
 
-class _Body(Protocol):
-    """A response's body, up to L{MAX_BODY}; whoever cancels C{done} closes the connection."""
-
-    def __init__(self) -> None:
-        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size <= MAX_BODY:
-            self._parts.append(data)
-        else:
-            self._abort()
-            self._end(Failure(Unavailable("the answer is too large")))
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # PotentialDataLoss: an old server that ends a body by closing; a JSON document that is cut does not parse
-        self._end(b"".join(self._parts) if reason.check(ResponseDone, PotentialDataLoss) else reason)
-
-    def _end(self, result: Any) -> None:
-        if not self.done.called:
-            self.done.callback(result)
-
-    def _abort(self) -> None:
-        transport: Any = self.transport
-        getattr(transport, "abortConnection", transport.loseConnection)()
-
-
-def _why(error: Exception) -> str:
-    # Agent wraps what went wrong on the connection, our own giving up included
-    inner = error.reasons[0].value if isinstance(error, ResponseFailed) and error.reasons else error
-    if isinstance(inner, TimeoutError | CancelledError):
-        return "no answer in time"
-    return str(inner) or type(inner).__name__
-
-
 class HttpsFetch:
     """
     @param reactor: IReactorTCP, IReactorTime.
@@ -141,7 +102,7 @@ class HttpsFetch:
         try:
             return await whole
         except (TimeoutError, ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed) as error:
-            raise Unavailable(f"{urlsplit(url).hostname} cannot be reached: {_why(error)[:200]}") from None
+            raise Unavailable(f"{urlsplit(url).hostname} cannot be reached: {why_none(error)[:200]}") from None
 
     def _agent_for(self, authorities: str) -> Any:
         if authorities not in self._agents:
@@ -156,7 +117,7 @@ class HttpsFetch:
     async def _whole(client: HTTPClient, url: str) -> Fetched:
         accept = Headers({"Accept": ["application/json"]})
         response = await client.get(url, allow_redirects=False, unbuffered=True, headers=accept)
-        body = _Body()
+        body = Body(MAX_BODY)
         response.deliverBody(body)
         content = await body.done
         if response.code != 200:

@@ -10,6 +10,7 @@ def test_frame_codes_are_unique_and_fit_a_byte() -> None:
     assert len(set(codes)) == len(codes)
     assert all(0 < code < 256 for code in codes)
     assert events.FRAME_KINDS[events.frame_code("operation")] == "operation"
+    assert 6 not in codes, "a number is never used again"
 
 
 def test_misspelt_names_are_errors() -> None:

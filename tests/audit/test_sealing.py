@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,12 @@ CONFIG = AuditConfig(checkpoint_every=0, segment_bytes=5000, segment_every=10.0)
 class Broker:
     """Ledger and recordings of one state directory; can die and be started again."""
 
-    def __init__(self, state: Path, system: Any = os) -> None:
+    def __init__(self, state: Path, system: Any = os, witness: Sequence[str] = ()) -> None:
         self.state = state
         self.clock = clock()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.ended: list[tuple[str, str]] = []
-        self.ledger: Ledger = ledger(state / "ledger", self.clock)
+        self.ledger: Ledger = ledger(state / "ledger", self.clock, witness=witness)
         self.recordings = Recordings(
             state / "recordings",
             self.ledger,

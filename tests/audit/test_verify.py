@@ -17,7 +17,7 @@ from hoopd.audit.merkle import Tree
 from hoopd.audit.notes import Checkpoint, NoteError, Signer
 from hoopd.audit.transitions import check_approvals
 from hoopd.audit.verify import Report, render, verify
-from tests.audit.parts import SEED, ledger, now
+from tests.audit.parts import SEED, now
 from tests.audit.test_sealing import Broker
 
 
@@ -25,8 +25,7 @@ def state(directory: Path, closed: bool = True) -> str:
     """A small gateway's state, with a witness beside it. @return: the verifier key"""
     witness = directory.parent / "witness"
     witness.mkdir()
-    broker = Broker(directory)
-    broker.ledger.witnesses = ledger(directory.parent / "unused", witness=[str(witness)]).witnesses
+    broker = Broker(directory, witness=[str(witness)])
     for number in range(3):
         session = f"S-{number}"
         made = broker.open(session)
@@ -139,10 +138,9 @@ def test_where_and_what(tmp_path: Path) -> None:
 
 
 def test_an_old_copy_of_everything_fails_against_the_witness(tmp_path: Path) -> None:
-    broker = Broker(tmp_path / "state")
     witness = tmp_path / "witness"
     witness.mkdir()
-    broker.ledger.witnesses = ledger(tmp_path / "unused", witness=[str(witness)]).witnesses
+    broker = Broker(tmp_path / "state", witness=[str(witness)])
     now(broker.ledger.checkpoint())
     shutil.copytree(tmp_path / "state", tmp_path / "old")
     made = broker.open()
@@ -200,7 +198,12 @@ def test_a_witness_that_lies_or_is_empty(tmp_path: Path) -> None:
     notes = sorted((tmp_path / "witness").iterdir())
     content = notes[0].read_text()
     notes[0].write_text(notes[1].read_text())
-    assert "another's name" in failures(verify(tmp_path / "state", key, tmp_path / "witness"))
+    assert "and comes after" in failures(verify(tmp_path / "state", key, tmp_path / "witness"))
+    lost = verify(tmp_path / "state", key, {path.name: path.read_text() for path in notes[2:]})
+    assert lost.ok
+    assert f"2 of the {len(notes)} checkpoints" in render(lost)
+    elsewhere = {f"other-{number:012d}.note": path.read_text() for number, path in enumerate(notes)}
+    assert "another's name" in failures(verify(tmp_path / "state", key, elsewhere))
     notes[0].write_text(content.replace("a", "b", 1))
     assert "not good" in failures(verify(tmp_path / "state", key, tmp_path / "witness"))
     (tmp_path / "empty").mkdir()
