@@ -211,7 +211,7 @@ _SHOWN: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
     "torn": _torn,
 }
 #: kinds that say nothing to who watches
-_SILENT = frozenset({"forwarded", "resize"})
+_SILENT = frozenset({"resize"})
 
 
 def render(frames: Iterable[Entry], speed: float = 1.0) -> Iterator[Step]:
