@@ -86,6 +86,7 @@ class ConditionTests(SynchronousTestCase):
         self.ledger.witnesses = [SimpleNamespace(place="/w", behind=0, attempts=0, conflict="leaves were lost")]
         (problem,) = self.problems()
         self.assertEqual(problem, "the witness /w contradicts the record: leaves were lost")
+        self.ledger.witnesses = []
         self.ledger.broken = "No space left"
         self.assertIn("the ledger takes nothing any more", self.problems()[0])
 

@@ -37,7 +37,7 @@ class Administration:
 
 
 class HttpCase(TestCase):
-    timeout = 20
+    timeout = 60
 
     def setUp(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="hoopd-control-")

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
@@ -17,6 +17,7 @@ from hoopd.values import Grant, ScramServerFirst, Target
 from hoopd.vault.memory import MemoryVault
 from tests.contracts import test_vault
 from tests.ipc.family import Broker, WorkerRole
+from tests.turns import turns
 
 
 @implementer(ICredentialVault)
@@ -50,7 +51,7 @@ class VaultAcross:
 
 
 class RemoteVaultTests(test_vault.Contract, TestCase):
-    timeout = 20
+    timeout = 60
 
     def make(self, clock: Clock) -> Any:
         home = MemoryVault(clock)
@@ -62,7 +63,7 @@ class RemoteVaultTests(test_vault.Contract, TestCase):
         def end() -> Deferred[None]:
             link.close()
             broker.die()
-            return deferLater(reactor, 0.02)
+            return turns()
 
         self.addCleanup(end)
         return VaultAcross(home, RemoteVault(link), broker.script.targets)

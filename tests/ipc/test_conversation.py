@@ -9,7 +9,6 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, succeed
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
@@ -23,15 +22,11 @@ from hoopd.ipc.stubs import RemoteAdministration, RemoteApprovals, RemoteSession
 from hoopd.secret import Secret
 from hoopd.values import ScramServerFirst, TargetTls
 from tests.ipc.family import APPROVAL, GRANT, HELD, PROOF, TARGET, TOKEN, Broker, WorkerRole, admission, descriptors
-
-
-def turn() -> Deferred[None]:
-    """Let both ends read what the other wrote."""
-    return deferLater(reactor, 0.02)
+from tests.turns import turns
 
 
 class Conversations(TestCase):
-    timeout = 10
+    timeout = 60
 
     def setUp(self) -> None:
         self.worker = WorkerRole()
@@ -46,7 +41,7 @@ class Conversations(TestCase):
     def tearDown(self) -> Any:
         self.link.close()
         self.broker.die()
-        return turn()
+        return turns()
 
     def test_the_stubs_are_what_they_stand_for(self) -> None:
         for interface, stub in (
@@ -104,7 +99,7 @@ class Conversations(TestCase):
         answer = await self.approvals.request("s1", TOKEN, large)
         assert answer.redacted == large.redacted
         assert self.script.named("request") == [("s1", TOKEN, large)]
-        await turn()
+        await turns()
         assert descriptors() <= before
 
     async def test_what_cannot_be_sent_fails_alone(self) -> None:
@@ -154,11 +149,11 @@ class Conversations(TestCase):
         control.close()
 
     async def test_policy_comes_at_attachment_and_when_it_changes(self) -> None:
-        await turn()
+        await turns()
         assert self.worker.policies == [b"policy 1"]
         self.broker.role.document = b"x" * 200_000
         self.broker.peers.policy_changed()
-        await turn()
+        await turns()
         assert self.worker.policies == [b"policy 1", b"x" * 200_000]
 
     async def test_a_session_is_cancelled_and_ended_where_it_runs(self) -> None:
@@ -199,8 +194,8 @@ class Conversations(TestCase):
         self.script.answers["show"] = lambda *a: Deferred.fromCoroutine(slow(*a))
         answers = [self.approvals.show("a1") for _ in range(end_module.QUESTIONS_MAX + 40)]
         while open_calls < end_module.QUESTIONS_MAX:
-            await turn()
-        await turn()
+            await turns()
+        await turns()
         assert open_calls == end_module.QUESTIONS_MAX
         gate.callback(None)
         assert len(await gatherResults(answers)) == end_module.QUESTIONS_MAX + 40
@@ -222,7 +217,7 @@ class Conversations(TestCase):
         self.script.answers["request"] = lambda *a: gate
         large = evolve(HELD, redacted="x" * 600_000)
         first = self.approvals.request("s1", TOKEN, large)
-        await turn()
+        await turns()
         await self.assertFailure(self.approvals.request("s1", TOKEN, large), Unavailable)
         gate.callback(APPROVAL)
         assert await first == APPROVAL
@@ -233,14 +228,15 @@ class Conversations(TestCase):
         slow: Deferred[Any] = Deferred()
         self.script.answers["admit"] = slow
         admit = self.sessions.admit(PROOF, "orders", "postgres")
-        await turn()
+        await turns()
+        assert self.script.named("admit"), "the broker was asked"
         before = len(descriptors())
         assert self.link._newest is not None
         self.link._newest.transport.abortConnection()
         await self.assertFailure(admit, Unavailable)
-        await turn()
+        await turns()
         slow.callback(admission(os.memfd_create("recording")))
-        await turn()
+        await turns()
         assert [call[0] for call in self.script.named("ended")] == ["s1"]
         assert len(descriptors()) <= before - 2
 
@@ -255,7 +251,7 @@ class Conversations(TestCase):
         os.close(fd)
         end.transport.write(b"\x00\x01x\x00" * 40)
         await end.finished
-        await turn()
+        await turns()
         assert self.broker.role.gone == ["worker/postgres/1:42"]
         assert len(descriptors()) <= len(before) - 2
 
@@ -282,9 +278,9 @@ class Conversations(TestCase):
         verifier.offer_verifier(Verifier())  # type: ignore[arg-type]
         self.broker.attach(verifier, "verifier")
         await verifier.when_attached()
-        await turn()
+        await turns()
         (remote,) = self.broker.role.verifiers
         await self.assertFailure(remote.verify(TOKEN), AuthenticationFailed)
         verifier.close()
-        await turn()
+        await turns()
         await self.assertFailure(remote.verify(TOKEN), Unavailable)

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from hoopd.errors import Unavailable
@@ -17,6 +17,7 @@ from hoopd.ipc.link import Link
 from hoopd.ipc.stubs import RemoteApprovals, RemoteSessions
 from hoopd.secret import Secret
 from tests.ipc.family import APPROVAL, HELD, PROOF, TOKEN, Broker, WorkerRole, admission, descriptors
+from tests.turns import turns
 
 
 class SocketsAndClock(Clock):
@@ -27,7 +28,7 @@ class SocketsAndClock(Clock):
 
 
 class Brokers(TestCase):
-    timeout = 10
+    timeout = 60
 
     def setUp(self) -> None:
         self.clock = SocketsAndClock()
@@ -39,7 +40,7 @@ class Brokers(TestCase):
 
     async def turn(self) -> None:
         for _ in range(4):
-            await deferLater(reactor, 0.005)
+            await turns(5)
             self.clock.advance(0)
 
     def broker(self) -> Broker:

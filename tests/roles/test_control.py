@@ -63,7 +63,7 @@ class PresentAdministrationTest(TestCase):
 
 
 class ControlTest(TestCase):
-    timeout = 20
+    timeout = 60
 
     def setUp(self) -> None:
         self.run = Path(tempfile.mkdtemp(prefix="hoopd-run-"))

@@ -16,7 +16,7 @@ from hoopd.roles.exits import Exit
 
 
 class Exits(TestCase):
-    timeout = 10
+    timeout = 60
 
     def python(self, code: str) -> int:
         return launch.run([sys.executable, "-c", code], [])

@@ -16,6 +16,7 @@ from hoopd.config.schema import Listener
 from hoopd.roles import serving as module
 from hoopd.roles.listeners import Bound, bind, unavailable
 from hoopd.roles.serving import Serving
+from tests.turns import turns
 
 
 class Greeter(Protocol):
@@ -46,7 +47,7 @@ class Shared:
 
 
 class Servings(TestCase):
-    timeout = 10
+    timeout = 60
 
     def setUp(self) -> None:
         self.bound = bind("echo", Listener(port=0))
@@ -62,7 +63,7 @@ class Servings(TestCase):
         for client in self.clients:
             client.close()
         os.close(self.bound.fd)
-        return self.serving.stop().addCallback(lambda _: deferLater(reactor, 0.05))
+        return self.serving.stop().addCallback(lambda _: turns())
 
     def connect(self) -> socket.socket:
         client = socket.create_connection(("127.0.0.1", self.port), timeout=5)
@@ -70,7 +71,7 @@ class Servings(TestCase):
         self.clients.append(client)
         return client
 
-    async def greeted(self, client: socket.socket, within: float) -> bool:
+    async def greeted(self, client: socket.socket, within: float = 30) -> bool:
         for _ in range(int(within / 0.01)):
             try:
                 return client.recv(2) == b"hi"
@@ -84,7 +85,7 @@ class Servings(TestCase):
 
     async def test_it_accepts_and_counts(self) -> None:
         self.serving.start()
-        assert await self.greeted(self.connect(), 2)
+        assert await self.greeted(self.connect())
         assert (self.share.accepts, self.share.there) == (1, True)
         await self.serving.stop()
         assert not self.share.there
@@ -96,13 +97,13 @@ class Servings(TestCase):
         client = self.connect()
         assert not await self.greeted(client, 0.3)
         self.share.too_much = False
-        assert await self.greeted(client, 2)
+        assert await self.greeted(client)
 
     async def test_no_pause_lasts(self) -> None:
         self.patch(module, "PAUSE_MAX", 0.2)
         self.serving.start()
         self.share.too_much = True
-        assert await self.greeted(self.connect(), 2)
+        assert await self.greeted(self.connect())
 
     async def test_at_its_limit_it_waits_for_one_to_end(self) -> None:
         self.patch(module, "PAUSE_MAX", 0.1)
@@ -113,7 +114,7 @@ class Servings(TestCase):
         client = self.connect()
         assert not await self.greeted(client, 0.4)
         self.serving.closed()
-        assert await self.greeted(client, 2)
+        assert await self.greeted(client)
 
     async def test_a_worker_that_loses_the_race_does_not_hang(self) -> None:
         # two readers of one listener, one connection: the second accept finds nothing, and must return
@@ -121,7 +122,7 @@ class Servings(TestCase):
         self.serving.start()
         other.start()
         for _ in range(20):
-            assert await self.greeted(self.connect(), 2)
+            assert await self.greeted(self.connect())
         await other.stop()
 
     def test_addresses_that_are_taken_are_named(self) -> None:
