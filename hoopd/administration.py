@@ -27,6 +27,7 @@ from hoopd.policy.words import WORDS
 from hoopd.secret import Secret
 from hoopd.sql.analysis import SessionSettings, analyse
 from hoopd.values import Identity, Peer, Proof, Scope
+from hoopd.vault import ssh_verbs
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
@@ -62,6 +63,7 @@ class Administration:
     approvals: Any
     break_glass: Any
     recovery: Any
+    ssh: Any
     admissions: Any
     index: Any
     observed: Any
@@ -468,4 +470,5 @@ _ACTS: dict[str, _Act] = {
     **break_glass_verbs.ACTS,
     **governance_verbs.ACTS,
     **recovery_verbs.ACTS,
+    **ssh_verbs.ACTS,
 }

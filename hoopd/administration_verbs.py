@@ -117,6 +117,10 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "sessions.end": Verb(_ADMIN, {"id": "str", "reason": "str"}, "end a live session now", True),
         "audit.checkpoint": Verb(_LOOK, {}, "sign and publish the ledger's head now"),
         "audit.key": Verb((), {}, "the ledger's verifier key"),
+        "ssh.authority": Verb((), {}, "the key that SSH hosts trust users by"),
+        "ssh.hosts": Verb(_LOOK, {"target": "str?"}, "host keys that administrators vouched for"),
+        "ssh.trust": Verb(_ADMIN, {"target": "str", "fingerprint": "str"}, "vouch for a host key", True),
+        "ssh.distrust": Verb(_ADMIN, {"target": "str", "fingerprint": "str"}, "take it back", True),
         "policy.show": Verb(_LOOK, {}, "version and files of the policy in force"),
         "policy.observed": Verb(
             _LOOK,

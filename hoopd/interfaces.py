@@ -89,6 +89,36 @@ class ICredentialVault(Interface):
         """
 
 
+class ISshCredentials(Interface):
+    """Signing in at SSH hosts in the place of workers, by grant; and whose host keys are good. Broker only, but for these
+    calls, which workers reach by grant."""
+
+    def check_host(grant, target, key):
+        """
+        @type grant: L{hoopd.values.Grant}
+        @type target: L{hoopd.values.Target}
+        @param key: the host's key or certificate in wire form; the caller checks that it signed the key exchange
+        @return: Deferred of None: it is the target's
+        @raise hoopd.errors.TargetError: it is not, or is not known yet; the text says what an administrator can do
+        """
+
+    def offer(grant, target, login):
+        """What to show for the account C{login}: a certificate made for this grant, a key, or a password. Once.
+
+        @return: Deferred of L{hoopd.values.SshOffer}
+        @raise hoopd.errors.Denied: the grant is spent, lapsed or for another target, or the account is not open.
+        @raise hoopd.errors.TargetError: nothing is stored for it.
+        """
+
+    def sign(grant, signed):
+        """Sign the authentication request for what was offered, once; anything else is refused.
+
+        @param signed: what RFC 4252 section 7 has signed
+        @return: Deferred of the signature in wire form, bytes
+        @raise hoopd.errors.Denied
+        """
+
+
 class ISessions(Interface):
     """Life of sessions, as workers see it: the broker's side of the route."""
 
@@ -321,6 +351,7 @@ class IWorker(Interface):
     approvals = Attribute("L{IApprovals}")
     vault = Attribute("the challenge answering part of L{ICredentialVault}")
     break_glass = Attribute("L{IBreakGlass}")
+    ssh = Attribute("L{ISshCredentials}")
     policy = Attribute("the present L{IPolicyService}; replaced when the broker sends a new snapshot")
     masker = Attribute("the present L{IMasker}")
     config = Attribute("the listener's configuration: L{hoopd.config.schema.Listener}")

@@ -67,19 +67,35 @@ class Peer:
 
 
 @frozen
+class SshSignature:
+    """An SSH key or certificate, in wire form, and its signature (RFC 4252 section 7); not verified.
+
+    @ivar algorithm: what the client said it signed with.
+    @ivar signed: the session's identifier and the authentication request, as they were signed.
+    """
+
+    blob: bytes
+    algorithm: bytes
+    signature: bytes
+    signed: bytes
+
+
+@frozen
 class Proof:
     """What a client offers as proof of identity: a claimed name and a password or token, or a certificate.
 
-    @ivar method: C{"password"} (a token may stand in its place), C{"bearer"} (a token and nothing else), or
-        C{"certificate"}: the peer has shown in its TLS handshake that it holds the key of C{certificates[0]}.
+    @ivar method: C{"password"} (a token may stand in its place), C{"bearer"} (a token and nothing else),
+        C{"certificate"}: the peer has shown in its TLS handshake that it holds the key of C{certificates[0]}; or
+        C{"ssh"}: a key or certificate and its signature.
     """
 
     claimed: str
     secret: Secret
     peer: Peer
-    method: Literal["password", "bearer", "certificate"] = "password"
+    method: Literal["password", "bearer", "certificate", "ssh"] = "password"
     #: DER, the client's own first; as it sent them, not verified
     certificates: tuple[bytes, ...] = ()
+    ssh: SshSignature | None = None
 
 
 @frozen
@@ -90,6 +106,20 @@ class TargetTls:
     #: PEM text of the certificate authorities; None is the system's
     authorities: str | None = None
     server_name: str | None = None
+
+
+@frozen
+class TargetSsh:
+    """How sessions reach an SSH host.
+
+    @ivar logins: accounts that clients may name, as patterns, besides the target's own.
+    @ivar sign_in: C{certificate}: one of ours, good for minutes; C{key}, C{password}: what the vault holds.
+    @ivar host_keys: keys that are the host's, and authorities that certify it, as lines of known_hosts without names.
+    """
+
+    logins: tuple[str, ...] = ()
+    sign_in: Literal["certificate", "key", "password"] = "certificate"
+    host_keys: tuple[str, ...] = ()
 
 
 @frozen
@@ -113,6 +143,7 @@ class Target:
     description: str = ""
     #: functions of the target's own that are known to reveal no masked column and to change nothing
     trusted_functions: tuple[str, ...] = ()
+    ssh: TargetSsh = TargetSsh()
 
 
 @frozen
@@ -438,6 +469,16 @@ class ScramServerFirst:
     #: DER certificates the target presented, leaf first; empty without TLS
     certificates: tuple[bytes, ...] = ()
     server_name: str = ""
+
+
+@frozen
+class SshOffer:
+    """With what to sign in at an SSH host. @ivar algorithm, blob: to be shown; C{password} where it takes nothing better"""
+
+    method: Literal["certificate", "key", "password"]
+    algorithm: bytes = b""
+    blob: bytes = b""
+    password: Secret | None = None
 
 
 @frozen

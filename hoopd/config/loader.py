@@ -15,14 +15,14 @@ from typing import Any, get_type_hints
 import attrs
 
 from hoopd.config import channels
-from hoopd.config.schema import Config, TargetTable
+from hoopd.config.schema import Config, Listener, TargetTable
 from hoopd.config.structure import ConfigErrors, Reading
 from hoopd.errors import ConfigError
 from hoopd.identity import duties
-from hoopd.values import DUTIES, Target, TargetTls
+from hoopd.values import DUTIES, Target, TargetSsh, TargetTls
 
 #: protocols that this version serves
-PROTOCOLS = ("postgres",)
+PROTOCOLS = ("postgres", "ssh")
 
 
 def load(directory: str, check_files: bool = True) -> Config:
@@ -133,7 +133,7 @@ def _target(name: str, file: str, table: Any, errors: list[ConfigError]) -> Targ
     for method in read.weak_authentication:
         if method not in ("md5", "cleartext"):
             reading.wrong(f"{key}.weak_authentication", f"{method!r} is not known: md5 or cleartext")
-    if not read.credential:
+    if not read.credential and not (read.protocol == "ssh" and read.ssh.sign_in == "certificate"):
         reading.wrong(f"{key}.credential", "names no vault secret", "hoopctl vault put NAME, and NAME here")
     if read.credential.startswith(channels.SECRETS):
         reading.wrong(f"{key}.credential", f"names a secret of channels: no target's begins with {channels.SECRETS}")
@@ -153,6 +153,7 @@ def _target(name: str, file: str, table: Any, errors: list[ConfigError]) -> Targ
         weak_authentication=read.weak_authentication,
         description=read.description,
         trusted_functions=read.trusted_functions,
+        ssh=TargetSsh(read.ssh.logins, read.ssh.sign_in, read.ssh.host_keys),
     )
 
 
@@ -163,6 +164,8 @@ def _resolved(value: Any, top: Path) -> Any:
         each = getattr(value, field.name)
         if field.metadata.get("kind") == "path" and each and each != "-" and isinstance(each, str):
             changes[field.name] = str((top / each).absolute())
+        elif field.metadata.get("kind") == "path" and isinstance(each, tuple):
+            changes[field.name] = tuple(str((top / path).absolute()) for path in each)
         elif attrs.has(type(each)):
             changes[field.name] = _resolved(each, top)
         elif isinstance(each, dict) and any(attrs.has(type(inner)) for inner in each.values()):
@@ -184,6 +187,9 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
             reading.wrong(f"{key}.workers", "must be at least 1")
         if bool(listener.certificate) != bool(listener.key):
             reading.wrong(f"{key}.certificate", "certificate and key go together")
+        if name == "ssh":
+            _check_host_keys(listener, key, reading, check_files)
+            continue
         if not listener.certificate and not listener.plaintext_loopback:
             reading.wrong(
                 f"{key}.certificate", "is missing: passwords are taken over TLS only", "hoopctl setup makes one"
@@ -222,6 +228,13 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
     scheme = config.vault.master_key.partition(":")[0]
     if scheme not in ("credential", "file", "passphrase"):
         reading.wrong("vault.master_key", "must be credential:NAME, file:PATH or passphrase:PATH")
+
+
+def _check_host_keys(listener: Listener, key: str, reading: Reading, check_files: bool) -> None:
+    if not listener.host_keys:
+        reading.wrong(f"{key}.host_keys", "is missing: clients must know whom they talk to", "hoopctl setup makes one")
+    for path in listener.host_keys if check_files else ():
+        check_key_mode(Path(path), f"{key}.host_keys", reading.file, reading.errors)
 
 
 def _check_duties(config: Config, reading: Reading) -> None:

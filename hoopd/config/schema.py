@@ -69,6 +69,9 @@ class Listener:
     server_names: str = key(
         "pattern of TLS server names that name a target, as {target}.db.example.com; empty for none", ""
     )
+    host_keys: tuple[str, ...] = key("SSH: files of the listener's host keys, as ssh-keygen makes them", (), "path")
+    max_channels: int = key("SSH: channels open at once in one connection", 100)
+    record_input: bool = key("SSH: record what is typed at terminals; passwords typed there as well", False)
     # last: from here on "key" is this attribute, no longer the function
     key: str = key("PEM file of its key; mode 0600 or 0640", "", "path")
 
@@ -232,6 +235,18 @@ class TargetTlsTable:
 
 
 @frozen
+class TargetSshTable:
+    logins: tuple[str, ...] = key("accounts that clients may name as login%target, patterns; besides username", ())
+    sign_in: Literal["certificate", "key", "password"] = key(
+        "certificate: made for each session by the gateway's own authority; key and password: from the vault",
+        "certificate",
+    )
+    host_keys: tuple[str, ...] = key(
+        "keys that are the host's, as lines of known_hosts without names; @cert-authority KEY is who certifies it", ()
+    )
+
+
+@frozen
 class TargetTable:
     """C{[targets.NAME]} as an operator writes it; becomes L{hoopd.values.Target}."""
 
@@ -239,9 +254,10 @@ class TargetTable:
     host: str = key("host name or address")
     port: int = key("TCP port")
     username: str = key("account at the target that hoopd signs in with")
-    credential: str = key("name of the vault secret with that account's password")
+    credential: str = key("name of the vault secret with that account's password or key", "")
     databases: tuple[str, ...] = key("databases that clients may name, the first is the default", ())
     labels: Mapping[str, str] = key("words that policies select by", factory=dict)
+    ssh: TargetSshTable = field(factory=TargetSshTable, metadata={"why": "SSH hosts", "inline": True})
     tls: TargetTlsTable = field(factory=TargetTlsTable, metadata={"why": "the leg to the target", "inline": True})
     mode: Literal["enforce", "observe"] = key("observe forwards everything and records what would have been", "enforce")
     weak_authentication: tuple[str, ...] = key("md5 and cleartext are answered only where named here", ())

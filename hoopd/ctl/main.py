@@ -31,6 +31,7 @@ _COMMANDS = {
     "request": "hoopd.ctl.request",
     "sessions": "hoopd.ctl.sessions",
     "setup": "hoopd.ctl.setup",
+    "ssh": "hoopd.ctl.ssh",
     "status": "hoopd.ctl.status",
     "tokens": "hoopd.ctl.tokens",
     "vault": "hoopd.ctl.vault",

@@ -27,7 +27,22 @@ GATHER_MAX = 256
 #: pause before asking again for a decision when the broker went away in the middle
 RETRY = 1.0
 
-_WRITING = frozenset({"write", "ddl", "role", "call", "do", "copy-in", "session-privileged", "program", "maintenance"})
+_WRITING = frozenset(
+    {
+        "write",
+        "ddl",
+        "role",
+        "call",
+        "do",
+        "copy-in",
+        "session-privileged",
+        "program",
+        "maintenance",
+        "exec",
+        "shell",
+        "upload",
+    }
+)
 
 
 class Withdrawn(Denied):

@@ -259,6 +259,21 @@ class WorkerConversation(Conversation):
         answer = await self.services.vault.weak_answer(grant, self._target(target), method, salt)
         return {"message": Secret(answer)}
 
+    # -- ISshCredentials --------------------------------------------------------------------------------------
+
+    @c.CheckHost.responder
+    async def check_host(self, grant: Grant, target: str, key: bytes) -> dict[str, Any]:
+        await self.services.ssh.check_host(grant, self._target(target), key)
+        return {}
+
+    @c.OfferSsh.responder
+    async def offer_ssh(self, grant: Grant, target: str, login: str) -> dict[str, Any]:
+        return {"offer": await self.services.ssh.offer(grant, self._target(target), login)}
+
+    @c.SignSsh.responder
+    async def sign_ssh(self, grant: Grant, signed: bytes) -> dict[str, Any]:
+        return {"signature": await self.services.ssh.sign(grant, signed)}
+
 
 class ControlConversation(Conversation):
     """What control may ask."""

@@ -25,6 +25,7 @@ from hoopd.values import (
     Peer,
     Proof,
     ScramServerFirst,
+    SshOffer,
 )
 
 VERSION = 1
@@ -246,6 +247,27 @@ class WeakAnswer(Call):
         (b"salt", Value(bytes)),
     )
     response = ((b"message", Value(Secret)),)
+
+
+# -- ISshCredentials ----------------------------------------------------------------------------------------
+
+
+class CheckHost(Call):
+    commandName = b"check-host/1"
+    arguments = ((b"grant", Value(Grant)), (b"target", amp.Unicode()), (b"key", Document()))
+    repeat = True
+
+
+class OfferSsh(Call):
+    commandName = b"offer-ssh/1"
+    arguments = ((b"grant", Value(Grant)), (b"target", amp.Unicode()), (b"login", amp.Unicode()))
+    response = ((b"offer", Value(SshOffer)),)
+
+
+class SignSsh(Call):
+    commandName = b"sign-ssh/1"
+    arguments = ((b"grant", Value(Grant)), (b"signed", Document()))
+    response = ((b"signature", Document()),)
 
 
 # -- control ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.errors import Denied
-from hoopd.interfaces import IAdministration, IApprovals, IBreakGlass, ICredentialVault, ISessions
+from hoopd.interfaces import IAdministration, IApprovals, IBreakGlass, ICredentialVault, ISessions, ISshCredentials
 from hoopd.ipc import commands as c
 from hoopd.ipc.end import unless_away
 from hoopd.ipc.link import Link
@@ -33,6 +33,7 @@ from hoopd.values import (
     Scope,
     ScramServerFirst,
     SecretEntry,
+    SshOffer,
     Target,
 )
 
@@ -206,6 +207,23 @@ class RemoteVault:
 def _revealed(response: Mapping[str, Any]) -> bytes:
     message: Secret = response["message"]
     return message.reveal()
+
+
+@implementer(ISshCredentials)
+class RemoteSshCredentials:
+    """L{ISshCredentials} in a worker."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def check_host(self, grant: Grant, target: Target, key: bytes) -> Deferred[None]:
+        return self._link.call(c.CheckHost, grant=grant, target=target.name, key=key).addCallback(_none)
+
+    def offer(self, grant: Grant, target: Target, login: str) -> Deferred[SshOffer]:
+        return self._link.call(c.OfferSsh, grant=grant, target=target.name, login=login).addCallback(_take("offer"))
+
+    def sign(self, grant: Grant, signed: bytes) -> Deferred[bytes]:
+        return self._link.call(c.SignSsh, grant=grant, signed=signed).addCallback(_take("signature"))
 
 
 @implementer(IAdministration)

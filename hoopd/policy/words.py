@@ -30,10 +30,17 @@ NAMED = frozenset(
     """.split()
 )
 
+#: of SSH: what a channel is asked for
+SSH = frozenset(
+    """
+    exec shell download upload subsystem environment forward-local forward-remote forward-agent forward-x11
+    """.split()
+)
+
 #: a statement that nobody could read may do all of this
 EVERYTHING = frozenset({"read", "write", "ddl"}) | NAMED
 
-WORDS = frozenset({"read", "write", "ddl"}) | frozenset(BROAD) | IMPLIED | NAMED
+WORDS = frozenset({"read", "write", "ddl"}) | frozenset(BROAD) | IMPLIED | NAMED | SSH
 
 
 def overlaps(do: Collection[str], classes: frozenset[str]) -> bool:

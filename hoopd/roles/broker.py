@@ -50,11 +50,16 @@ from hoopd.store.settings import installation_id
 from hoopd.store.sqlite import SqliteStore
 from hoopd.values import Asked, Opening, Target
 from hoopd.vault.master import master_source
+from hoopd.vault.ssh_authority import SshAuthority
+from hoopd.vault.ssh_credentials import SshCredentials
+from hoopd.vault.ssh_hosts import MIGRATIONS as SSH_HOSTS_TABLES
+from hoopd.vault.ssh_hosts import HostKeys
 from hoopd.vault.tables import MIGRATIONS as VAULT_TABLES
 from hoopd.vault.vault import Vault
 
 TABLES = (
     *VAULT_TABLES,
+    *SSH_HOSTS_TABLES,
     *IDENTITY_TABLES,
     *APPROVALS_TABLES,
     *AUDIT_TABLES,
@@ -80,6 +85,7 @@ class WorkerServices:
     approvals: Any
     break_glass: Any
     vault: Any
+    ssh: Any
     targets: Any
 
 
@@ -129,6 +135,8 @@ class Broker:
         self.vault = Vault(self.store, source, installation, reactor)
         await self.vault.unlock()
         pepper = await self.vault.internal("token-pepper")
+        authority = SshAuthority(await self.vault.internal("ssh-user-authority"))
+        self.ssh = SshCredentials(self.vault, authority, HostKeys(self.store), reactor, os.urandom)
         self._policy = PolicySnapshot.load(
             self.context.policies, self.config.targets, await self.vault.internal("mask-key"), test=False
         )
@@ -234,6 +242,7 @@ class Broker:
             approvals=self.approvals,
             break_glass=self.break_glass,
             recovery=self.recovery,
+            ssh=self.ssh,
             admissions=self.admissions,
             index=self.index,
             observed=self.observed,
@@ -290,6 +299,7 @@ class Broker:
             approvals=WorkerApprovals(worker, self.admissions, self.approvals),
             break_glass=WorkerBreakGlass(worker, self.admissions, self.break_glass),
             vault=self.vault,
+            ssh=self.ssh,
             targets=self._policy.targets(),
         )
 

@@ -22,17 +22,18 @@ from hoopd.config.schema import IdentityConfig, Listener
 from hoopd.errors import Unavailable
 from hoopd.interfaces import IRecorder, IWorker
 from hoopd.ipc.interfaces import IWorkerRole
-from hoopd.ipc.stubs import RemoteApprovals, RemoteBreakGlass, RemoteSessions, RemoteVault
+from hoopd.ipc.stubs import RemoteApprovals, RemoteBreakGlass, RemoteSessions, RemoteSshCredentials, RemoteVault
 from hoopd.masking.redactors import Redactors
 from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.protocols.postgres.oauthbearer import Discovery
 from hoopd.protocols.postgres.plugin import PostgresPlugin
+from hoopd.protocols.ssh.plugin import SshPlugin
 from hoopd.roles.context import ChildContext
 from hoopd.secret import Secret
 from hoopd.values import Admission, Identity, Opening
 
 #: what serves each listener table
-PLUGINS: Mapping[str, Callable[[], Any]] = {"postgres": PostgresPlugin}
+PLUGINS: Mapping[str, Callable[[], Any]] = {"postgres": PostgresPlugin, "ssh": SshPlugin}
 
 #: seconds between looks whether the last session has ended
 LOOK = 0.1
@@ -52,6 +53,7 @@ class Worker:
         self.approvals = RemoteApprovals(context.link)
         self.vault = RemoteVault(context.link)
         self.break_glass = RemoteBreakGlass(context.link)
+        self.ssh = RemoteSshCredentials(context.link)
         self.policy: Any = None
         self.masker: Any = None
         self.asks_certificates = bool(context.config.identity.certificates)

@@ -91,10 +91,22 @@ class Challenges:
             raise Denied("the grant has lapsed")
         return held
 
-    def _spend(self, grant: Grant, target: Target) -> _Held:
+    def check(self, grant: Grant, target: Target) -> None:
+        """@raise Denied: unknown, lapsed, or for another target."""
+        self._for(grant, target)
+
+    def spend(self, grant: Grant, target: Target) -> None:
+        """Its one exchange is under way. @raise Denied: as L{check}, or spent already"""
+        self._spend(grant, target)
+
+    def _for(self, grant: Grant, target: Target) -> _Held:
         held = self._find(grant)
         if held.grant.target != target.name:
             raise Denied("the grant is for another target")
+        return held
+
+    def _spend(self, grant: Grant, target: Target) -> _Held:
+        held = self._for(grant, target)
         if held.spent:
             raise Denied("the grant is spent")
         held.spent = True

@@ -327,6 +327,18 @@ class Vault:
         """C{session} is over: its grants are void."""
         self._challenges.forget(session)
 
+    def check_grant(self, grant: Grant, target: Target) -> None:
+        """@raise Denied: unknown, lapsed, or for another target."""
+        self._challenges.check(grant, target)
+
+    def spend_grant(self, grant: Grant, target: Target) -> None:
+        """Its one exchange is had elsewhere (L{hoopd.vault.ssh_credentials}). @raise Denied: as L{check_grant}, or spent"""
+        self._challenges.spend(grant, target)
+
+    async def reveal_for(self, target: Target) -> bytes:
+        """The target's secret; for the broker's own use. @raise KeyError: nothing is stored. @raise Unavailable"""
+        return await self._reveal_target(target.credential)
+
     def start_challenge(self, grant: Grant, target: Target, offer: ScramServerFirst) -> Deferred[tuple[str, bytes]]:
         """See L{ICredentialVault.start_challenge}."""
         return _attempt(self._challenges.start, grant, target, offer)

@@ -82,7 +82,7 @@ def test_durations_and_sizes(directory: Path) -> None:
             "must be one of 'human', 'agent'",
         ),
         ('[approvals]\npassword = "x"', "secrets are never in these files"),
-        ("[listen.http]\nport = 1\nplaintext_loopback = true", "this version serves postgres, not 'http'"),
+        ("[listen.http]\nport = 1\nplaintext_loopback = true", "this version serves postgres, ssh, not 'http'"),
         ("[audit\n", "not valid TOML"),
         ("[targets.x]\nport = 1", "targets are files in targets.d/"),
         ("[limits]\nqueue_bytes = true", "must be a size"),

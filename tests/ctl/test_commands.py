@@ -85,6 +85,7 @@ STATUS = {
          "phase": "ready", "started": 0.0, "restarts": 2, "heard": 0.1}
     ],
 }  # fmt: skip
+HOST = {"target": "web1", "fingerprint": "SHA256:abc", "trusted_at": 0.0, "trusted_by": "user:ada"}
 OBSERVED = {
     "found": [
         {"outcome": "hold", "rule": "orders.hold.write", "target": "orders", "identity": "user:priya", "act": "",
@@ -129,6 +130,12 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["vault", "remove", "orders", "--yes"], "", "vault.remove", {"name": "orders"}, {}, "is forgotten"),
     (["vault", "rotate-key"], "", "vault.rotate-key", {}, {"secrets": 1}, "1 secret re-wrapped"),
     (["vault", "check"], "", "vault.check", {}, {"problems": []}, "every secret can be opened"),
+    (["ssh", "ca"], "", "ssh.authority", {}, {"user_authority": "ssh-ed25519 AAAA"}, "ssh-ed25519 AAAA\n"),
+    (["ssh", "hosts"], "", "ssh.hosts", {}, [HOST], "web1    SHA256:abc"),
+    (["ssh", "trust", "web1", "SHA256:abc"], "", "ssh.trust", {"target": "web1", "fingerprint": "SHA256:abc"}, HOST,
+     "is trusted"),
+    (["ssh", "distrust", "web1", "SHA256:abc"], "", "ssh.distrust", {"target": "web1", "fingerprint": "SHA256:abc"},
+     {}, "is not trusted any more"),
     (["approvals", "list"], "", "approvals.list", {"state": "pending"}, [APPROVAL], "A-7KQ2M9  pending"),
     (["approvals", "list", "--all", "--target", "orders"], "", "approvals.list", {"target": "orders"}, [],
      ""),

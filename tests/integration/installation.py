@@ -112,6 +112,10 @@ class Gateway:
             '[targets.orders.tls]\nauthorities = "ca.pem"\n'
         )
         self.policy(self._policy)
+        self.write_settings()
+
+    def write_settings(self) -> None:
+        """What hoopd.toml has more than hoopctl setup wrote."""
         toml = (self.etc / "hoopd.toml").read_text()
         for name, keys in self._settings.items():
             lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())

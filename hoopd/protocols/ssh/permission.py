@@ -1,0 +1,169 @@
+"""Whether an operation of an SSH session may be forwarded now, and what is recorded of it first: decide, hold, record.
+
+Pure; the asking of approvers and the waiting for the disk are the adapter's, by L{Ask}. Not what the operations are
+(L{hoopd.protocols.ssh.operations}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, frozen
+
+from hoopd.errors import Unavailable
+from hoopd.protocols.ssh import operations
+from hoopd.protocols.ssh.operations import Refusal, Wanted
+from hoopd.values import Decision, HeldOperation, Opening, Operation
+
+Go = Callable[[int, str | None], None]
+Stop = Callable[[Refusal], None]
+
+
+@frozen
+class Judged:
+    """@ivar opening: break glass in use when it was judged."""
+
+    decision: Decision
+    opening: Opening | None = None
+
+
+@define(eq=False)
+class Ask:
+    """Something that is not answered at once: an approval, or the disk. Answered by L{Permission.released} or
+    L{Permission.refused}, once.
+
+    @ivar held: what is to be approved and claimed; None: the record is to be on disk.
+    @ivar tell: whom to tell while it waits, or None.
+    @ivar channel: number of the channel that waits for it, or None.
+    """
+
+    number: int
+    wanted: Wanted
+    go: Go
+    stop: Stop
+    held: HeldOperation | None = None
+    tell: Callable[[str], None] | None = None
+    channel: int | None = None
+    approval: str | None = None
+    answered: bool = False
+
+
+class Permission:
+    """
+    @param route: L{hoopd.flow.route.Route}
+    @param judge: C{(operation) -> Judged}
+    @param context: C{() -> str}: session state that approvals are bound to.
+    @ivar asks: what the adapter has to see to; it empties the list.
+    """
+
+    def __init__(
+        self, session: str, route: Any, judge: Callable[[Operation], Judged], context: Callable[[], str]
+    ) -> None:
+        self.asks: list[Ask] = []
+        self._session = session
+        self._route = route
+        self._judge = judge
+        self._context = context
+
+    def seek(
+        self,
+        wanted: Wanted,
+        go: Go,
+        stop: Stop,
+        tell: Callable[[str], None] | None = None,
+        channel: int | None = None,
+    ) -> None:
+        """Have C{wanted} judged. C{go(operation, approval)} is called when it may be forwarded, C{stop} when it may not.
+
+        @param tell: tells the requester while it waits for approval.
+        @param channel: number of the channel that waits for it.
+        """
+        number = self._route.next_operation()
+        judged = self._judge(wanted.operation)
+        decision = judged.decision
+        try:
+            self._route.gate()
+        except Unavailable as error:
+            self._refuse(number, wanted, judged, Refusal.of(error), stop)
+            return
+        if decision.verdict == "deny":
+            self._refuse(number, wanted, judged, Refusal(decision.why, decision.rules, decision.hint), stop)
+        elif decision.verdict == "hold":
+            held = operations.held(wanted, decision, self._session, self._context())
+            self.asks.append(Ask(number, wanted, go, stop, held, tell, channel))
+            fields = operations.event(operations.frame(number, wanted, decision, "hold"), "hint", "observed")
+            self._route.event("operation.held", fields)
+        else:
+            self._pass(number, wanted, judged, None, go, stop)
+
+    def released(self, ask: Ask, approval: str | None) -> None:
+        """C{ask} is answered with yes. @param approval: it was claimed under this; None: break glass, or the disk"""
+        if ask.answered:
+            return
+        ask.answered = True
+        if ask.held is None:
+            ask.go(ask.number, ask.approval)
+            return
+        judged = self._judge(ask.wanted.operation)
+        if judged.decision.verdict == "deny":
+            # policy changed while people decided
+            refusal = Refusal(judged.decision.why, judged.decision.rules, judged.decision.hint)
+            if approval is not None:
+                self._route.settle(approval, "failed", refusal.why)
+            self._refuse(ask.number, ask.wanted, judged, refusal, ask.stop)
+            return
+        self._pass(ask.number, ask.wanted, judged, approval, ask.go, ask.stop, True)
+
+    def refused(self, ask: Ask, error: BaseException) -> None:
+        """C{ask} is answered with no."""
+        if ask.answered:
+            return
+        ask.answered = True
+        refusal = Refusal.of(error)
+        if ask.held is None:
+            # it is on record, and not on disk: it must not run
+            if ask.approval is not None:
+                self._route.settle(ask.approval, "failed", refusal.why)
+            ask.stop(refusal)
+            return
+        self._refuse(ask.number, ask.wanted, self._judge(ask.wanted.operation), refusal, ask.stop)
+
+    def _pass(
+        self,
+        number: int,
+        wanted: Wanted,
+        judged: Judged,
+        approval: str | None,
+        go: Go,
+        stop: Stop,
+        held: bool = False,
+    ) -> None:
+        decision = judged.decision
+        frame = operations.frame(
+            number, wanted, decision, "hold" if approval else "allow", None, approval, judged.opening
+        )
+        self._route.record("operation", frame)
+        self._loud(judged, "hold" if approval else "allow", frame)
+        self._route.operations += 1
+        self._route.event("operation.allowed", operations.event(frame, "why", "hint"))
+        if self._route.durable(wanted.operation.classes, held):
+            self.asks.append(Ask(number, wanted, go, stop, approval=approval))
+        else:
+            go(number, approval)
+
+    def _refuse(self, number: int, wanted: Wanted, judged: Judged, refusal: Refusal, stop: Stop) -> None:
+        frame = operations.frame(number, wanted, judged.decision, "deny", refusal, None, judged.opening)
+        self._route.record("operation", frame)
+        self._loud(judged, "deny", frame)
+        self._route.denied += 1
+        self._route.event("operation.denied", operations.event(frame, "observed", "approval"))
+        stop(refusal)
+
+    def _loud(self, judged: Judged, verdict: str, frame: dict[str, Any]) -> None:
+        opening = judged.opening
+        if opening is None:
+            return
+        told = {name: frame[name] for name in ("operation", "rules", "classes", "objects", "text", "reason")}
+        told |= {"use": opening.id, "rule": opening.rule, "act": opening.act, "decision": verdict}
+        self._route.event("break-glass.operation", told)

@@ -1,0 +1,68 @@
+"""What goes through a channel, as the recording keeps it: text with its time, up to a bound, then count and hash; pure.
+
+Not the masking. Multi-byte characters are kept whole where two pieces share one; bytes that are no UTF-8 are kept as they are
+(hexadecimal).
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from typing import Any
+
+#: name of each stream in C{output} frames, by the number it has in EXTENDED_DATA
+NAMES = {0: "out", 1: "err"}
+
+#: the rest of a character that was cut in two: three octets at most
+_Decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Recorded:
+    """One direction of one operation.
+
+    @param route: L{hoopd.flow.route.Route}
+    @param kind: C{output} or C{input}, the kind of its frames.
+    @param stream: as frames name it.
+    @param most: bytes kept; None is all, and 0 none of them.
+    @ivar octets: how many there were.
+    """
+
+    def __init__(self, route: Any, operation: int, kind: str, stream: str, most: int | None) -> None:
+        self.octets = 0
+        self.kept = 0
+        self._route = route
+        self._operation = operation
+        self._kind = kind
+        self._stream = stream
+        self._most = most
+        self._digest = hashlib.sha256()
+        self._decoder = _Decoder("surrogateescape")
+
+    def take(self, octets: bytes) -> None:
+        """@raise RecordError: it cannot be written, so it must not go on."""
+        self.octets += len(octets)
+        self._digest.update(octets)
+        if self._most is not None and self.kept + len(octets) > self._most:
+            octets = octets[: max(0, self._most - self.kept)]
+        if octets:
+            self.kept += len(octets)
+            self._write(self._decoder.decode(octets))
+
+    def _write(self, text: str) -> None:
+        if not text:
+            return
+        value: Any = text
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                value = {"hex": text.encode("utf-8", "surrogateescape").hex()}
+        self._route.record(self._kind, {"operation": self._operation, "stream": self._stream, "text": value})
+
+    def finish(self) -> None:
+        """Nothing more comes: what was left out is named by size and hash."""
+        self._write(self._decoder.decode(b"", True))
+        if self.kept < self.octets:
+            fields = {"bytes": self.octets, "kept": self.kept, "sha256": self._digest.hexdigest()}
+            named = {"operation": self._operation, "stream": self._stream, "text": ""}
+            self._route.record(self._kind, {**named, **fields})
