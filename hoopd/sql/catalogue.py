@@ -7,9 +7,10 @@ C{SET search_path = pg_catalog}, then the others, in one read-only transaction, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from hoopd.sql.variables import path_of
 
@@ -86,24 +87,6 @@ QUERIES: tuple[tuple[str, str], ...] = (
     ),
 )
 
-#: one value that changes with any DDL on what L{QUERIES} read; cheap enough for every few seconds
-CHANGES = (
-    "SELECT pg_catalog.concat_ws(':',"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_class"
-    "  WHERE oid >= 16384),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtext(attrelid::text || attnum::text || ' ' || xmin::text))"
-    "  FROM pg_catalog.pg_attribute WHERE attrelid >= 16384),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_proc"
-    "  WHERE oid >= 16384),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_rewrite"
-    "  WHERE oid >= 16384),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtext(inhrelid::text || inhparent::text)) FROM pg_catalog.pg_inherits),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_operator"
-    "  WHERE oid >= 16384),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtext(roleid::text || ' ' || member::text)) FROM pg_catalog.pg_auth_members),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtext(oid::text || ' ' || xmin::text)) FROM pg_catalog.pg_namespace))"
-)
-
 Row = Sequence[str | None]
 
 #: true as PostgreSQL and as Python write it
@@ -160,8 +143,14 @@ class Catalogue:
     #: search_path as it is set for the role, not resolved
     path: tuple[str, ...] = ()
     version: str = ""
-    _by_name: Mapping[tuple[str, str], Relation] = Factory(
-        lambda self: {(each.schema, each.name): each for each in self.relations.values()}, takes_self=True
+    #: name of each of L{QUERIES} to a digest of its rows
+    parts: Mapping[str, bytes] = field(factory=dict, repr=False)
+    _by_name: Mapping[tuple[str, str], Relation] = field(
+        init=False,
+        repr=False,
+        default=Factory(
+            lambda self: {(each.schema, each.name): each for each in self.relations.values()}, takes_self=True
+        ),
     )
 
     def find(self, schema: str, name: str, search_path: Sequence[str] = ()) -> Relation | None:
@@ -175,44 +164,78 @@ class Catalogue:
         return None
 
     @classmethod
-    def from_rows(cls, rows: Mapping[str, Sequence[Row]]) -> Catalogue:
+    def from_rows(cls, rows: Mapping[str, Sequence[Row]], before: Catalogue | None = None) -> Catalogue:
         """
         @param rows: name of each of L{QUERIES} to its rows, values as PostgreSQL's text
-        @raise KeyError: a query is missing
+        @param before: says what queries that C{rows} has not said before
+        @raise KeyError: a query is missing, or of relations and columns one is
         """
-        digest = hashlib.sha256()
+        parts = {**(before.parts if before is not None else {}), **{name: _digest(rows[name]) for name in rows}}
+        whole = hashlib.sha256()
         for name, _ in QUERIES:
-            for row in sorted(repr(tuple(each)) for each in rows[name]):
-                digest.update(f"{name}:{row}\n".encode())
-        path, role, version, _encoding, written = rows["session"][0]
-        usable: dict[str, set[str]] = {}
-        for user, schema in rows["schemas"]:
-            usable.setdefault(user or "", set()).add(schema or "")
-        columns: dict[int, list[Column]] = {}
-        for oid, number, label, type_oid, dropped, generated in rows["columns"]:
-            if dropped not in _TRUE:
-                column = Column(_int(number), label or "", _int(type_oid), generated in _TRUE)
-                columns.setdefault(_int(oid), []).append(column)
-        relations = {}
-        for oid, schema, label, kind in rows["relations"]:
-            own = tuple(sorted(columns.get(_int(oid), ()), key=lambda column: column.number))
-            relations[_int(oid)] = Relation(_int(oid), schema or "", label or "", kind or "", own)
-        pairs = [(_int(child), _int(parent)) for child, parent in rows["inherits"]]
-        return cls(
-            search_path=tuple(part for part in (path or "").split("\n") if part),
-            role=role or "",
-            server_version=_int(version),
-            relations=relations,
-            parents=_grouped(pairs),
-            children=_grouped((parent, child) for child, parent in pairs),
-            readers=_grouped((_int(read), _int(view)) for view, read in rows["views"]),
-            opaque_views=frozenset(_int(row[0]) for row in rows["view_functions"]),
-            functions=frozenset(row[1] or "" for row in rows["functions"]),
-            operators=frozenset(row[0] or "" for row in rows["operators"]),
-            usable={user: frozenset(schemas) for user, schemas in usable.items()},
-            path=path_of(written or "") or (),
-            version=digest.hexdigest()[:32],
-        )
+            whole.update(name.encode() + b"\0" + parts[name])
+        made: dict[str, Any] = {"parts": parts, "version": whole.hexdigest()[:32]}
+        if "relations" in rows or "columns" in rows:
+            made["relations"] = _relations(rows["relations"], rows["columns"])
+        for name, read in _READERS.items():
+            if name in rows:
+                made.update(read(rows[name]))
+        return cls(**made) if before is None else evolve(before, **made)
+
+
+def _digest(rows: Sequence[Row]) -> bytes:
+    """Of rows in any order."""
+    digest = hashlib.sha256()
+    for row in sorted(repr(tuple(each)) for each in rows):
+        digest.update(row.encode())
+    return digest.digest()
+
+
+def _session(rows: Sequence[Row]) -> dict[str, Any]:
+    path, role, version, _encoding, written = rows[0]
+    return {
+        "search_path": tuple(part for part in (path or "").split("\n") if part),
+        "role": role or "",
+        "server_version": _int(version),
+        "path": path_of(written or "") or (),
+    }
+
+
+def _schemas(rows: Sequence[Row]) -> dict[str, Any]:
+    usable: dict[str, set[str]] = {}
+    for user, schema in rows:
+        usable.setdefault(user or "", set()).add(schema or "")
+    return {"usable": {user: frozenset(schemas) for user, schemas in usable.items()}}
+
+
+def _inherits(rows: Sequence[Row]) -> dict[str, Any]:
+    pairs = [(_int(child), _int(parent)) for child, parent in rows]
+    return {"parents": _grouped(pairs), "children": _grouped((parent, child) for child, parent in pairs)}
+
+
+#: query to the fields of a L{Catalogue} that its rows make
+_READERS: Mapping[str, Callable[[Sequence[Row]], dict[str, Any]]] = {
+    "session": _session,
+    "schemas": _schemas,
+    "inherits": _inherits,
+    "views": lambda rows: {"readers": _grouped((_int(read), _int(view)) for view, read in rows)},
+    "view_functions": lambda rows: {"opaque_views": frozenset(_int(row[0]) for row in rows)},
+    "functions": lambda rows: {"functions": frozenset(row[1] or "" for row in rows)},
+    "operators": lambda rows: {"operators": frozenset(row[0] or "" for row in rows)},
+}
+
+
+def _relations(relations: Sequence[Row], columns: Sequence[Row]) -> dict[int, Relation]:
+    own: dict[int, list[Column]] = {}
+    for oid, number, label, type_oid, dropped, generated in columns:
+        if dropped not in _TRUE:
+            column = Column(_int(number), label or "", _int(type_oid), generated in _TRUE)
+            own.setdefault(_int(oid), []).append(column)
+    made = {}
+    for oid, schema, label, kind in relations:
+        ordered = tuple(sorted(own.get(_int(oid), ()), key=lambda column: column.number))
+        made[_int(oid)] = Relation(_int(oid), schema or "", label or "", kind or "", ordered)
+    return made
 
 
 def _int(text: str | None) -> int:

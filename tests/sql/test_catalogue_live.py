@@ -7,10 +7,51 @@ import unittest
 import psycopg2
 
 from hoopd.sql.analysis import SessionSettings, analyse
-from hoopd.sql.catalogue import CHANGES, QUERIES, Catalogue
+from hoopd.sql.catalogue import QUERIES, Catalogue
+from hoopd.sql.catalogue_changes import WATCH, changed
 from hoopd.sql.lineage import Field, output_plan
 from hoopd.values import Mask
 from tests.integration.postgres import PostgresServer
+
+#: each of the ways in which a catalogue changes, as far as they differ for who reads it
+CHANGES = (
+    "CREATE TABLE watched (id int, card text)",
+    "ALTER TABLE watched RENAME COLUMN card TO pan",
+    "ALTER TABLE watched ADD COLUMN twice int GENERATED ALWAYS AS (id * 2) STORED",
+    "ALTER TABLE watched DROP COLUMN twice",
+    "ALTER TABLE watched ALTER COLUMN id TYPE bigint",
+    "CREATE TABLE part_of (LIKE watched) PARTITION BY RANGE (id)",
+    "CREATE TABLE part_1 PARTITION OF part_of FOR VALUES FROM (0) TO (10)",
+    "ALTER TABLE part_of DETACH PARTITION part_1",
+    "CREATE TABLE heir () INHERITS (watched)",
+    "ALTER TABLE heir NO INHERIT watched",
+    "CREATE VIEW over_watched AS SELECT id FROM watched",
+    "CREATE OR REPLACE VIEW over_watched AS SELECT id, pan FROM watched",
+    "CREATE OR REPLACE VIEW over_watched AS SELECT h.id, h.pan FROM heir h",
+    "CREATE MATERIALIZED VIEW kept_watched AS SELECT * FROM over_watched",
+    "CREATE FUNCTION own(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'",
+    "CREATE VIEW calling AS SELECT own(id::int) FROM watched",
+    "CREATE OR REPLACE VIEW calling AS SELECT abs(id::int) AS own FROM watched",
+    "ALTER FUNCTION own(int) RENAME TO owned",
+    "ALTER EXTENSION plpgsql ADD FUNCTION owned(int)",
+    "ALTER EXTENSION plpgsql DROP FUNCTION owned(int)",
+    "CREATE OPERATOR ?# (LEFTARG = int, RIGHTARG = int, PROCEDURE = int4pl)",
+    "DROP OPERATOR ?# (int, int)",
+    "CREATE SCHEMA beside",
+    "GRANT USAGE ON SCHEMA beside TO app",
+    "ALTER TABLE watched SET SCHEMA beside",
+    "ALTER SCHEMA beside RENAME TO aside",
+    "REVOKE USAGE ON SCHEMA aside FROM app",
+    "CREATE ROLE other; GRANT other TO app",
+    "GRANT USAGE ON SCHEMA aside TO other",
+    "ALTER ROLE other RENAME TO another",
+    "REVOKE another FROM app",
+    "ALTER TABLE aside.watched SET SCHEMA public",
+    "CREATE SEQUENCE counting",
+    "DROP TABLE watched CASCADE",
+    "CREATE VIEW public.watched AS SELECT 1 AS id",
+    "DROP FUNCTION owned(int)",
+)
 
 MASKS = (Mask("m.card", ("customers.card*",), "last4"),)
 
@@ -29,18 +70,22 @@ class LiveCatalogueTests(unittest.TestCase):
         cls.connection.autocommit = True
         cls.addClassCleanup(cls.connection.close)
 
-    def snapshot(self) -> Catalogue:
+    def rows(self, names: tuple[str, ...]) -> dict[str, list[tuple[str | None, ...]]]:
         rows = {}
         with self.connection.cursor() as cursor:
             for name, query in QUERIES:
-                cursor.execute(query)
-                rows[name] = [tuple(None if value is None else str(value) for value in row) for row in cursor]
-        return Catalogue.from_rows(rows)
+                if name in names:
+                    cursor.execute(query)
+                    rows[name] = [tuple(None if value is None else str(value) for value in row) for row in cursor]
+        return rows
 
-    def change(self) -> str:
+    def snapshot(self) -> Catalogue:
+        return Catalogue.from_rows(self.rows(tuple(name for name, _ in QUERIES)))
+
+    def watch(self) -> tuple[str | None, ...]:
         with self.connection.cursor() as cursor:
-            cursor.execute(CHANGES)
-            return cursor.fetchone()[0]
+            cursor.execute(WATCH)
+            return cursor.fetchone()
 
     def test_snapshot_and_its_version(self) -> None:
         first = self.snapshot()
@@ -50,10 +95,31 @@ class LiveCatalogueTests(unittest.TestCase):
         assert customers is not None
         self.assertEqual([column.name for column in customers.columns][:3], ["id", "name", "email"])
         self.assertEqual(self.snapshot().version, first.version)
-        before = self.change()
+        before = self.watch()
+        self.assertEqual(changed(before, self.watch()), ())
         self.server.query("ALTER TABLE orders ADD COLUMN extra int", user="app", password=self.server.app_password)
         self.assertNotEqual(self.snapshot().version, first.version)
-        self.assertNotEqual(self.change(), before)
+        self.assertEqual(changed(before, self.watch()), ("relations", "columns"))
+
+    def test_what_is_read_again_is_all_that_changed(self) -> None:
+        """After each of these a catalogue that was read in part is the one that is read whole."""
+        catalogue, watched = self.snapshot(), self.watch()
+        self.assertEqual(changed((), watched), tuple(name for name, _ in QUERIES[1:]))
+        for text in CHANGES:
+            self.server.query(text, "orders")
+            now = self.watch()
+            again = changed(watched, now)
+            part = Catalogue.from_rows(self.rows(("session", *again)), catalogue)
+            whole = self.snapshot()
+            self.assertEqual(part, whole, text)
+            self.assertEqual(part.version, whole.version, text)
+            for name in ("relations", "usable", "parents", "readers", "opaque_views", "functions", "operators"):
+                self.assertEqual(getattr(part, name), getattr(whole, name), (text, name))
+            self.assertLess(len(again), len(QUERIES) - 1, text)
+            seen = whole.find("", "watched", whole.search_path)
+            self.assertEqual(seen, part.find("", "watched", part.search_path), text)
+            catalogue, watched = part, now
+        self.assertEqual(changed(watched, self.watch()), ())
 
     def test_masks_on_real_row_descriptions(self) -> None:
         catalogue = self.snapshot()

@@ -1,7 +1,8 @@
 """The catalogue of each (target, database) in a worker: read over a connection of our own, shared by its sessions.
 
-Read once, then when a session saw DDL, and when a cheap digest, asked for every C{catalogue_poll} seconds while
-sessions are open, has changed. Not the queries nor the snapshot itself (L{hoopd.sql.catalogue}).
+Read whole once. When a session saw DDL, and every C{catalogue_poll} seconds while sessions are open, digests of the
+server's catalogs say which queries would answer differently, and those alone are asked again, in the same snapshot.
+Not the queries nor the snapshot itself (L{hoopd.sql.catalogue}), nor the digests (L{hoopd.sql.catalogue_changes}).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,42 +21,66 @@ from hoopd.protocols.liveness import Liveness
 from hoopd.protocols.postgres import backend, frontend
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT32, Framer
 from hoopd.protocols.postgres.target import TargetConnection, connect, settings_for
-from hoopd.sql.catalogue import CHANGES, QUERIES, Catalogue
+from hoopd.sql.catalogue import QUERIES, Catalogue
+from hoopd.sql.catalogue_changes import WATCH, Watched, changed, texts
 from hoopd.values import Grant, Target
 
 Row = tuple["str | None", ...]
 
 #: the largest catalogue that is read: 64 MiB of rows is about half a million columns
 CATALOGUE_MAX = 64 * 1024 * 1024
+#: rows from which the snapshot is built in a thread: a thousand take 3 ms, and nobody else should wait for 100,000
+MANY = 2000
 #: a poll that the target does not answer for so long means that the connection is dead
 ANSWER_TIMEOUT = 30.0
 
 
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+#: no object of the database steers what is asked behind it
+_OWN_NAMES = "SET LOCAL search_path = pg_catalog"
+
+
 class Querist:
-    """Asks simple queries on one connection, one after another."""
+    """Asks simple queries on one connection, one after another.
+
+    @ivar prepared: names of statements that the server keeps; None where it does not (behind a pooler, say).
+    """
 
     def __init__(self, reactor: Any, connection: TargetConnection) -> None:
         self._reactor = reactor
         self._connection = connection
         self._framer = Framer()
-        self._waiting: deque[tuple[bytes, Deferred[list[Row]]]] = deque()
-        self._rows: list[Row] = []
+        self._waiting: deque[tuple[bytes, Deferred[list[list[Row]]]]] = deque()
+        self._results: list[list[Row]] = []
         self._size = 0
         self._error: TargetError | None = None
         self._timer: Any = None
         self.lost = ""
+        self.prepared: set[str] | None = set()
         connection.begin(self._received, self._lost)
 
-    def ask(self, sql: str) -> Deferred[list[Row]]:
-        """@return: Deferred of rows, values as text. @raise TargetError"""
-        answer: Deferred[list[Row]] = Deferred()
+    def ask(self, *statements: str) -> Deferred[list[list[Row]]]:
+        """@param statements: sent together.
+
+        @return: Deferred of the rows of each that has any, values as text. @raise TargetError
+        """
+        answer: Deferred[list[list[Row]]] = Deferred()
         if self.lost:
             answer.errback(Failure(TargetError(self.lost)))
             return answer
-        self._waiting.append((frontend.query(sql.encode()), answer))
+        self._waiting.append((frontend.query("; ".join(statements).encode()), answer))
         if len(self._waiting) == 1:
             self._send()
         return answer
+
+    def planned(self, name: str, sql: str) -> str:
+        """C{sql} such that the server plans it once: planning costs ten times what the answer does."""
+        if self.prepared is None:
+            return sql
+        if name in self.prepared:
+            return f"EXECUTE hoopd_{name}"
+        self.prepared.add(name)
+        return f"PREPARE hoopd_{name} AS {sql}; EXECUTE hoopd_{name}"
 
     def close(self) -> None:
         """Close; what still waits for an answer fails."""
@@ -62,7 +88,7 @@ class Querist:
         self._lost("the catalogue is not needed any more")
 
     def _send(self) -> None:
-        self._rows, self._error, self._size = [], None, 0
+        self._results, self._error, self._size = [], None, 0
         self._timer = self._reactor.callLater(ANSWER_TIMEOUT, self._connection.abort)
         self._connection.transport.write(self._waiting[0][0])
 
@@ -89,20 +115,23 @@ class Querist:
                 self._connection.abort()
                 return
             values = backend.parse_data_row(payload)
-            self._rows.append(tuple(None if each is None else each.decode("utf-8", "replace") for each in values))
+            row = tuple(None if each is None else each.decode("utf-8", "replace") for each in values)
+            self._results[-1].append(row)
+        elif kind == backend.ROW_DESCRIPTION:
+            self._results.append([])
         elif kind == backend.ERROR:
             text = backend.parse_error(payload).get("M", b"").decode("utf-8", "replace")
             self._error = TargetError(f"the catalogue cannot be read: {text}")
         elif kind == backend.READY and self._waiting:
             self._timer.cancel()
             _, answer = self._waiting.popleft()
-            rows, error = self._rows, self._error
+            results, error = self._results, self._error
             if self._waiting:
                 self._send()
             if error is not None:
                 answer.errback(Failure(error))
             else:
-                answer.callback(rows)
+                answer.callback(results)
 
     def _lost(self, why: str) -> None:
         self.lost = why
@@ -143,7 +172,7 @@ class SharedCatalogue:
         self._next: list[Deferred[Catalogue]] = []
         self._busy = False
         self._timer: Any = None
-        self._digest = ""
+        self._watched: Watched = ()
 
     def join(
         self, user: Any, grant: Callable[[], Deferred[Grant]], changed: Callable[[Catalogue], None]
@@ -188,24 +217,42 @@ class SharedCatalogue:
 
     async def _read(self) -> Catalogue:
         querist = await self._connected()
-        rows: dict[str, list[Row]] = {}
-        self._digest = await self._digested(querist)
-        await querist.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            for number, (name, sql) in enumerate(QUERIES):
-                rows[name] = await querist.ask(sql)
-                if number == 0:
-                    # the first is asked under the role's own search_path; no object of the database steers the others
-                    await querist.ask("SET LOCAL search_path = pg_catalog")
-        finally:
-            if not querist.lost:
-                await querist.ask("ROLLBACK")
-        return Catalogue.from_rows(rows)
+            return await self._reread(querist)
+        except TargetError:
+            if querist.lost:
+                raise
+            await querist.ask("ROLLBACK")
+            if querist.prepared is None:
+                raise
+        # perhaps statements are not there when they are executed, because there is a pooler between
+        querist.prepared = None
+        return await self._read()
+
+    async def _reread(self, querist: Querist) -> Catalogue:
+        before = self.current
+        session, watched = await self._watch(querist)
+        asked = texts(changed(self._watched if before is not None else (), watched))
+        answers = await querist.ask(*(querist.planned(name, sql) for name, sql in asked), "ROLLBACK")
+        rows = {"session": session, **{name: found for (name, _), found in zip(asked, answers, strict=True)}}
+        if sum(map(len, rows.values())) > MANY:
+            made = await deferToThread(Catalogue.from_rows, rows, before)
+        else:
+            made = Catalogue.from_rows(rows, before)
+        self._watched = watched
+        return made
 
     @staticmethod
-    async def _digested(querist: Querist) -> str:
-        rows = await querist.ask(CHANGES)
-        return str(rows[0][0]) if rows and rows[0] else ""
+    async def _watch(querist: Querist, end: str = "") -> tuple[list[Row], Watched]:
+        """What the session is like, under the role's own search_path, and the digests; leaves a transaction open.
+
+        @param end: sent behind, to end it.
+        """
+        name, sql = QUERIES[0]
+        session, watched = await querist.ask(
+            _BEGIN, querist.planned(name, sql), _OWN_NAMES, querist.planned("watch", WATCH), *([end] if end else [])
+        )
+        return session, watched[0]
 
     async def _connected(self) -> Querist:
         if self._querist is not None and not self._querist.lost:
@@ -263,7 +310,16 @@ class SharedCatalogue:
             Deferred.fromCoroutine(self._changed()).addCallbacks(self._looked, self._failed)
 
     async def _changed(self) -> bool:
-        return await self._digested(await self._connected()) != self._digest
+        querist = await self._connected()
+        try:
+            session, watched = await self._watch(querist, "ROLLBACK")
+        except TargetError:
+            if not querist.lost:
+                await querist.ask("ROLLBACK")
+            return True  # reading says what is wrong, if anything is
+        known = self.current
+        moved = known is None or Catalogue.from_rows({"session": session}, known).version != known.version
+        return moved or watched != self._watched
 
     def _looked(self, changed: bool) -> None:
         if changed:
