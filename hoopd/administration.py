@@ -64,6 +64,7 @@ class Administration:
     break_glass: Any
     recovery: Any
     ssh: Any
+    ssh_keys: Any
     admissions: Any
     index: Any
     observed: Any

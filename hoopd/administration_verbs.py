@@ -117,7 +117,19 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "sessions.end": Verb(_ADMIN, {"id": "str", "reason": "str"}, "end a live session now", True),
         "audit.checkpoint": Verb(_LOOK, {}, "sign and publish the ledger's head now"),
         "audit.key": Verb((), {}, "the ledger's verifier key"),
-        "ssh.authority": Verb((), {}, "the key that SSH hosts trust users by"),
+        "ssh.authorities": Verb((), {"kind": "str"}, "keys of the gateway's SSH authorities, the newest first"),
+        "ssh.rotate": Verb(_VAULT, {"kind": "str", "step": "str"}, "publish, activate or retire one of them", True),
+        "ssh.certify": Verb(
+            (), {"key": "str", "lifetime": "float?", "description": "str?"}, "a certificate for one's own key", True
+        ),
+        "ssh.keys": Verb((), {"name": "str?"}, "one's own SSH keys and certificates; an administrator sees all"),
+        "ssh.add-key": Verb(
+            (),
+            {"key": "str", "name": "str?", "lifetime": "float?", "description": "str?"},
+            "register a key for oneself or, as administrator, for an agent",
+            True,
+        ),
+        "ssh.revoke-key": Verb((), {"id": "str"}, "end a key or certificate now", True),
         "ssh.hosts": Verb(_LOOK, {"target": "str?"}, "host keys that administrators vouched for"),
         "ssh.trust": Verb(_ADMIN, {"target": "str", "fingerprint": "str"}, "vouch for a host key", True),
         "ssh.distrust": Verb(_ADMIN, {"target": "str", "fingerprint": "str"}, "take it back", True),

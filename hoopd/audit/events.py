@@ -295,6 +295,9 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "identity.throttled": _event("peer failures claimed"),
         "token.issued": _event("token identity by expires scopes"),
         "token.revoked": _event("token identity by why"),
+        "ssh.certified": _event("key identity by fingerprint expires"),
+        "ssh.key-added": _event("key identity by fingerprint expires"),
+        "ssh.key-revoked": _event("key identity by"),
         "provider.unavailable": _event("provider why"),
         "provider.keys-changed": _event("provider keys"),
         # sessions

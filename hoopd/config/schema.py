@@ -135,6 +135,7 @@ class IdentityConfig:
     certificates: Mapping[str, CertificateIssuer] = key("issuers of TLS client certificates by name", factory=dict)
     token_lifetime: float = key("default life of issued tokens", 30 * 86400.0, "duration")
     token_lifetime_max: float = key("no issued token lives longer", 366 * 86400.0, "duration")
+    ssh_key_lifetime: float = key("registered SSH keys are good for no longer", 90 * 86400.0, "duration")
     failures_per_minute: int = key("failed proofs a minute from one address before answers slow down", 30)
     recovery_for: tuple[str, ...] = key(
         "who may have recovery codes beside those with a duty: names and groups, as rules write them", ()

@@ -301,14 +301,14 @@ class Admissions:
     def revoke(self, identity: str, token: str, why: str) -> int:
         """End the live sessions of C{identity} (a name such as C{"user:priya"}), and of whoever acts for it.
 
-        @param token: only those proven by the token with this id; C{""} is all
+        @param token: only those proven by the token, code or SSH key with this id; C{""} is all
         @return: how many were told to end.
         """
         mine = [
             each
             for each in self.live.values()
             if identity in (each.identity.name, each.identity.act)
-            and (not token or each.identity.proof in (f"token:{token}", f"recovery:{token}"))
+            and (not token or each.identity.proof in (f"token:{token}", f"recovery:{token}", f"ssh:{token}"))
         ]
         for session in mine:
             self.reach_end(session.id, why)

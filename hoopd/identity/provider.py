@@ -30,6 +30,7 @@ from hoopd.identity.pacing import Pacing, origin
 from hoopd.identity.passwords import MAX_LENGTH, NOBODY, verify_password
 from hoopd.identity.recovery import PREFIX as RECOVERY_PREFIX
 from hoopd.identity.recovery import Recovery
+from hoopd.identity.ssh_keys import SshKeys
 from hoopd.identity.values import LocalIdentity, VerifiedToken
 from hoopd.interfaces import IIdentityProvider
 from hoopd.secret import Secret
@@ -86,6 +87,8 @@ class Identities(Directory):
         check_providers(config)
         self._verifier = verifier
         self._issuers = Issuers(config.certificates)
+        #: set by whoever composes the broker: L{hoopd.identity.ssh_keys.SshKeys}
+        self.ssh_keys: SshKeys | None = None
         #: set by whoever composes the broker: L{hoopd.identity.recovery.Recovery}
         self.recovery: Recovery | None = None
         self._pacing = Pacing(config.failures_per_minute)
@@ -99,6 +102,8 @@ class Identities(Directory):
     async def _authenticate(self, proof: Proof) -> Identity:
         if proof.method == "certificate":
             return await self._by_certificate(proof)
+        if proof.method == "ssh":
+            return await self._by_ssh_key(proof)
         secret = proof.secret.reveal()
         if not secret or not _local(proof.peer):
             raise self._refused(proof, "no secret" if not secret else "in clear, and not from loopback")
@@ -198,6 +203,16 @@ class Identities(Directory):
         if why:
             raise self._refused(proof, why)
         return duties.parted(identity, identity.duties, self._conflicts)
+
+    # -- SSH keys ----------------------------------------------------------------------------------------------
+
+    async def _by_ssh_key(self, proof: Proof) -> Identity:
+        identity, why = None, "no SSH keys are kept here"
+        if self.ssh_keys is not None and proof.ssh is not None:
+            identity, why = await self.ssh_keys.prove(proof.ssh)
+        if identity is None:
+            raise self._refused(proof, why)
+        return identity
 
     # -- passwords ---------------------------------------------------------------------------------------------
 

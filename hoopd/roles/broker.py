@@ -38,6 +38,8 @@ from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
 from hoopd.identity.bootstrap import Bootstrap
 from hoopd.identity.provider import Identities
 from hoopd.identity.recovery import Recovery
+from hoopd.identity.ssh_keys import MIGRATIONS as SSH_KEYS_TABLES
+from hoopd.identity.ssh_keys import SshKeys
 from hoopd.identity.tables import MIGRATIONS as IDENTITY_TABLES
 from hoopd.identity.values import Revocation
 from hoopd.ipc.interfaces import IBrokerRole
@@ -50,7 +52,8 @@ from hoopd.store.settings import installation_id
 from hoopd.store.sqlite import SqliteStore
 from hoopd.values import Asked, Opening, Target
 from hoopd.vault.master import master_source
-from hoopd.vault.ssh_authority import SshAuthority
+from hoopd.vault.ssh_authorities import MIGRATIONS as SSH_AUTHORITIES_TABLES
+from hoopd.vault.ssh_authorities import Authorities
 from hoopd.vault.ssh_credentials import SshCredentials
 from hoopd.vault.ssh_hosts import MIGRATIONS as SSH_HOSTS_TABLES
 from hoopd.vault.ssh_hosts import HostKeys
@@ -59,7 +62,9 @@ from hoopd.vault.vault import Vault
 
 TABLES = (
     *VAULT_TABLES,
+    *SSH_AUTHORITIES_TABLES,
     *SSH_HOSTS_TABLES,
+    *SSH_KEYS_TABLES,
     *IDENTITY_TABLES,
     *APPROVALS_TABLES,
     *AUDIT_TABLES,
@@ -135,8 +140,9 @@ class Broker:
         self.vault = Vault(self.store, source, installation, reactor)
         await self.vault.unlock()
         pepper = await self.vault.internal("token-pepper")
-        authority = SshAuthority(await self.vault.internal("ssh-user-authority"))
-        self.ssh = SshCredentials(self.vault, authority, HostKeys(self.store), reactor, os.urandom)
+        authorities = Authorities(self.store, self.vault, reactor)
+        await authorities.start()
+        self.ssh = SshCredentials(self.vault, authorities, HostKeys(self.store), reactor, os.urandom)
         self._policy = PolicySnapshot.load(
             self.context.policies, self.config.targets, await self.vault.internal("mask-key"), test=False
         )
@@ -223,6 +229,15 @@ class Broker:
             reach_end=self._reach_end,
             resume_within=self.config.processes.broker_grace,
         )
+        self.ssh_keys = self.identities.ssh_keys = SshKeys(
+            self.store,
+            authorities,
+            reactor,
+            os.urandom,
+            self.config.identity.ssh_key_lifetime,
+            lambda identity, id, why: self._revoked(Revocation(identity, id, why)),
+            conflicts,
+        )
         self.identities.observe(self._revoked)
         await self.admissions.recover()
         await self.recordings.recover(self.admissions.recovered())
@@ -243,6 +258,7 @@ class Broker:
             break_glass=self.break_glass,
             recovery=self.recovery,
             ssh=self.ssh,
+            ssh_keys=self.ssh_keys,
             admissions=self.admissions,
             index=self.index,
             observed=self.observed,
@@ -347,8 +363,15 @@ class Broker:
     def _revoked(self, revocation: Revocation) -> None:
         identity, token, why = revocation.identity, revocation.token, revocation.why
         self.admissions.revoke(identity, token, why)
+        resting = Deferred.fromCoroutine(self._end_resting(identity, token, why))
+        resting.addErrback(lambda failure: self.log.failure("SSH keys of {who}", failure=failure, who=identity))
         ended = self.break_glass.revoked(identity, token, why)
         ended.addErrback(lambda failure: self.log.failure("break glass of {who}", failure=failure, who=identity))
+
+    async def _end_resting(self, identity: str, token: str, why: str) -> None:
+        """Sessions on SSH certificates that were made on a token end with it."""
+        for id in await self.ssh_keys.made_on(identity, token) if token else ():
+            self.admissions.revoke(identity, id, why)
 
     def _processes(self) -> Deferred[Any]:
         assert self.context.processes is not None

@@ -25,7 +25,7 @@ from hoopd.interfaces import ISshCredentials
 from hoopd.protocols.ssh.messages import Reader
 from hoopd.secret import Secret
 from hoopd.values import Grant, SshOffer, Target
-from hoopd.vault.ssh_authority import SshAuthority
+from hoopd.vault.ssh_authorities import Authorities
 from hoopd.vault.ssh_hosts import HostKeys
 
 #: a sign-in takes a second; a certificate that is stolen from a host's memory is worth nothing later
@@ -49,13 +49,14 @@ class _Offered:
 @define(eq=False)
 class SshCredentials:
     """
+    @ivar authorities: the gateway's own.
     @ivar vault: L{hoopd.vault.vault.Vault}: its grants and its secrets.
     @ivar clock: IReactorTime.
     @ivar entropy: C{(number of bytes) -> bytes}
     """
 
     vault: Any
-    authority: SshAuthority
+    authorities: Authorities
     hosts: HostKeys
     clock: Any
     entropy: Callable[[int], bytes]
@@ -86,7 +87,9 @@ class SshCredentials:
             key: Any = Ed25519PrivateKey.generate()
             serial = int.from_bytes(self.entropy(8), "big")
             name = f"hoopd {grant.identity} {grant.session}"
-            certificate = self.authority.user(key.public_key(), (login,), name, serial, self.clock.seconds(), LIFETIME)
+            certificate = self.authorities.signing("user").user(
+                key.public_key(), (login,), name, serial, self.clock.seconds(), LIFETIME
+            )
             kind, blob = certificate.public_bytes().split(b" ")[:2]
             offer = SshOffer("certificate", kind, base64.b64decode(blob))
         else:

@@ -7,7 +7,6 @@ administrator who trusts it does so by name, on record. Specification: OpenSSH's
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import Any
 
 from attrs import frozen
@@ -15,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, SSHCertificate, SSHCertificateType
 
 from hoopd.errors import PeerError, TargetError
-from hoopd.protocols.ssh import hostkeys
+from hoopd.protocols.ssh import keys
 from hoopd.store.connection import Transaction
 from hoopd.store.schema import Migration
 from hoopd.values import Target
@@ -48,11 +47,6 @@ class TrustedHost:
     trusted_by: str
 
 
-def fingerprint(blob: bytes) -> str:
-    """As OpenSSH shows it: C{SHA256:…} without padding."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
 def problem(line: str) -> str:
     """What is wrong with a line of C{host_keys}, or C{""}."""
     try:
@@ -70,7 +64,7 @@ def _pin(line: str) -> tuple[bool, bytes]:
     if len(words) < 2:
         raise ValueError("must be a kind and a key, as ssh-keyscan prints them behind the name")
     blob = base64.b64decode(words[1], validate=True)
-    hostkeys.read(blob)
+    keys.read(blob)
     return authority, blob
 
 
@@ -85,7 +79,7 @@ class HostKeys:
     async def check(self, target: Target, blob: bytes, now: float) -> None:
         """@param blob: what the host showed. @raise TargetError: it is not good for C{target}; says why and what to do"""
         try:
-            _, certificate = hostkeys.read(blob)
+            certificate = keys.read(blob).certificate
         except PeerError as error:
             raise TargetError(f"target {target.name}: {error}") from None
         pins = [_pin(line) for line in target.ssh.host_keys]
@@ -94,13 +88,15 @@ class HostKeys:
             if why:
                 raise TargetError(f"target {target.name} showed a host certificate that is not good: {why}")
             return
-        shown = fingerprint(blob)
+        shown = keys.fingerprint(blob)
         if blob in [pin for authority, pin in pins if not authority]:
             return
         trusted = await self._store.transact(lambda tx: _trusted(tx, target.name))
         if shown in [each.fingerprint for each in trusted]:
             return
-        known = [fingerprint(pin) for authority, pin in pins if not authority] + [each.fingerprint for each in trusted]
+        known = [keys.fingerprint(pin) for authority, pin in pins if not authority] + [
+            each.fingerprint for each in trusted
+        ]
         if known:
             raise TargetError(
                 f"the host key of target {target.name} has CHANGED: it is {shown} now, and was {', '.join(known)}. "

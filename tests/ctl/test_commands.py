@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,14 @@ STATUS = {
          "phase": "ready", "started": 0.0, "restarts": 2, "heard": 0.1}
     ],
 }  # fmt: skip
+AUTHORITY = {
+    "kind": "user", "generation": 2, "state": "published", "changed_at": 0.0, "changed_by": "user:ada",
+    "public": "ssh-ed25519 AAAA",
+}  # fmt: skip
+SSH_KEY = {
+    "id": "k1", "identity": "user:priya", "fingerprint": "SHA256:abc", "serial": "", "description": "laptop",
+    "created_at": 0.0, "created_by": "user:priya", "expires_at": 60.0, "revoked_at": None, "last_used_at": None,
+}  # fmt: skip
 HOST = {"target": "web1", "fingerprint": "SHA256:abc", "trusted_at": 0.0, "trusted_by": "user:ada"}
 OBSERVED = {
     "found": [
@@ -130,7 +139,17 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["vault", "remove", "orders", "--yes"], "", "vault.remove", {"name": "orders"}, {}, "is forgotten"),
     (["vault", "rotate-key"], "", "vault.rotate-key", {}, {"secrets": 1}, "1 secret re-wrapped"),
     (["vault", "check"], "", "vault.check", {}, {"problems": []}, "every secret can be opened"),
-    (["ssh", "ca"], "", "ssh.authority", {}, {"user_authority": "ssh-ed25519 AAAA"}, "ssh-ed25519 AAAA\n"),
+    (["ssh", "ca"], "", "ssh.authorities", {"kind": "user"}, [AUTHORITY], "ssh-ed25519 AAAA\n"),
+    (["ssh", "ca", "--hosts", "*.b"], "", "ssh.authorities", {"kind": "host"}, [AUTHORITY],
+     "@cert-authority *.b ssh-ed25519 AAAA\n"),
+    (["ssh", "rotate", "user", "publish"], "", "ssh.rotate", {"kind": "user", "step": "publish"}, [AUTHORITY],
+     "user 2: published"),
+    (["ssh", "cert", "@KEY@"], "", "ssh.certify", {"key": "ssh-ed25519 BBBB", "description": socket.gethostname()},
+     {"entry": SSH_KEY, "certificate": "ssh-ed25519-cert-v01@openssh.com CCCC"}, "-cert.pub: user:priya until 1970"),
+    (["ssh", "keys", "add", "@KEY@", "--lifetime", "1h"], "", "ssh.add-key",
+     {"key": "ssh-ed25519 BBBB", "lifetime": 3600.0, "description": "id.pub"}, SSH_KEY, "k1: SHA256:abc is user:priya"),
+    (["ssh", "keys", "list"], "", "ssh.keys", {}, [SSH_KEY], "k1  user:priya  key   until 1970"),
+    (["ssh", "keys", "revoke", "k1"], "", "ssh.revoke-key", {"id": "k1"}, SSH_KEY, "k1 is revoked"),
     (["ssh", "hosts"], "", "ssh.hosts", {}, [HOST], "web1    SHA256:abc"),
     (["ssh", "trust", "web1", "SHA256:abc"], "", "ssh.trust", {"target": "web1", "fingerprint": "SHA256:abc"}, HOST,
      "is trusted"),
@@ -201,9 +220,12 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda one: " ".join(one[0])[:50])
 def test_what_is_typed_is_asked_and_answered(
-    answers: Answers, conversation: tuple[list[str], str, str, dict[str, Any], Any, str]
+    answers: Answers, conversation: tuple[list[str], str, str, dict[str, Any], Any, str], tmp_path: Path
 ) -> None:
     words, text, verb, arguments, answer, said = conversation
+    key = tmp_path / "id.pub"
+    key.write_text("ssh-ed25519 BBBB\n")
+    words = [str(key) if word == "@KEY@" else word for word in words]
     answers.given = {verb: answer}
     result = answers.run(*words, text=text)
     assert result.exit_code == 0, result.output

@@ -196,6 +196,23 @@ class SshGateway(Gateway):
             timeout=timeout,
         )
 
+    def ssh_by_key_words(self, key: Path, *options: str) -> list[str]:
+        """ssh with a private key, and the certificate beside it if there is one; up to the destination."""
+        given = ("-o", "PreferredAuthentications=publickey", "-o", "BatchMode=yes", "-o", f"IdentityFile={key}")
+        return ["ssh", *given, *options, *_without_token(self.ssh_words())]
+
+    def ssh_by_key(
+        self, key: Path, *words: str, options: tuple[str, ...] = (), to: str = "web1@127.0.0.1", text: str = ""
+    ) -> Done:
+        """What L{ssh_by_key_words} say, run."""
+        return subprocess.run(
+            [*self.ssh_by_key_words(key, *options), to, *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
     def ssh_started(self, who: str, *words: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """ssh that goes on while the test does something else; standard error goes with standard output."""
         return subprocess.Popen(
@@ -206,3 +223,14 @@ class SshGateway(Gateway):
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+
+def _without_token(words: list[str]) -> list[str]:
+    """Without what makes ssh ask for a token: the first value that it is given for an option counts."""
+    left, skipped = [], ("IdentityFile=none", "PreferredAuthentications=keyboard-interactive")
+    for word in words:
+        if word in skipped:
+            left.pop()  # its -o
+        else:
+            left.append(word)
+    return left

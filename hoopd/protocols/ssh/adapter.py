@@ -20,7 +20,7 @@ from hoopd.display import visible
 from hoopd.errors import Denied, HoopdError, PeerError, TargetError, Unavailable
 from hoopd.flow.route import Notice, Route, Withdrawn
 from hoopd.protocols.liveness import answers
-from hoopd.protocols.ssh.authentication import Authentication
+from hoopd.protocols.ssh.authentication import ALGORITHMS, Authentication
 from hoopd.protocols.ssh.permission import Ask, Judged, Permission
 from hoopd.protocols.ssh.session import Limits, Session
 from hoopd.protocols.ssh.target import TargetConnection, connect
@@ -47,6 +47,7 @@ class ClientConnection(ServerTransport):
 
     log = Logger()
     transport: Any
+    signature_algorithms = tuple(sorted(ALGORITHMS))
 
     def __init__(self, factory: Any, peer_address: Any) -> None:
         self.session: str | None = None

@@ -22,7 +22,7 @@ from twisted.python import randbytes
 from twisted.python.failure import Failure
 
 from hoopd.errors import Denied, PeerError, TargetError
-from hoopd.protocols.ssh import hostkeys
+from hoopd.protocols.ssh import keys
 from hoopd.protocols.ssh.packets import CIPHERS, MACS, Direction, protection
 
 STRICT_CLIENT = b"kex-strict-c-v00@openssh.com"
@@ -314,7 +314,15 @@ class ServerTransport(ModernTransport, conch.SSHServerTransport):
     """The client's leg.
 
     Host keys are the factory's C{publicKeys} and C{privateKeys}, by the name of their algorithm (certificates too).
+
+    @cvar signature_algorithms: what clients may sign their proof with, which they are told (RFC 8308 section 3.1).
     """
+
+    signature_algorithms: Any = ()
+
+    def sendExtInfo(self, extensions: Any) -> None:
+        """Conch's name; it would name the host keys' own, and clients with another kind of key would not try it."""
+        super().sendExtInfo([(b"server-sig-algs", b",".join(self.signature_algorithms))])
 
 
 class ClientTransport(ModernTransport, conch.SSHClientTransport):
@@ -348,7 +356,7 @@ class ClientTransport(ModernTransport, conch.SSHClientTransport):
         parts = [self.ourVersionString, self.otherVersionString, self.ourKexInitPayload, self.otherKexInitPayload]
         parts += [blob, own, theirs]
         hashed = getHashProcessor(self.kexAlg)(b"".join(map(NS, parts)) + secret).digest()
-        hostkeys.check_signature(blob, self.keyAlg, signature, hashed)
+        keys.check_signature(blob, self.keyAlg, signature, hashed)
         self._keySetup(secret, hashed)
 
     def _not_exchanged(self, failure: Failure) -> None:
