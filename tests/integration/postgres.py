@@ -11,6 +11,7 @@ import datetime
 import ipaddress
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -84,10 +85,19 @@ def certificate(directory: Path, name: str = "server", hosts: tuple[str, ...] = 
 
 
 def free_port() -> int:
-    """@return: a TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """@return: a TCP port of 127.0.0.1 that nobody has now.
+
+    Below those that the kernel gives to connections (ip_local_port_range, from 32768), any of which may take one between
+    our look and the bind of whoever is started; and by chance, so that tests that run at once look at different ones.
+    """
+    while True:
+        port = secrets.randbelow(32768 - 10240) + 10240
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 class PostgresServer:

@@ -58,22 +58,27 @@ def transactions(connection: Connection) -> None:
 
 
 def pipeline(connection: Connection) -> None:
-    connection.autocommit = True
-    with connection.pipeline() as pipe:
-        cursors = [connection.execute("SELECT name FROM customers WHERE id = %s", (n,)) for n in (1, 2, 3)]
-        pipe.sync()
-        [each.fetchall() for each in cursors]
-    try:
-        with connection.pipeline() as pipe:
-            connection.execute("SELECT 1")
-            connection.execute("SELECT 1/0")
-            connection.execute("SELECT 3")
-            pipe.sync()
-    except psycopg.errors.DivisionByZero:
-        pass
-    else:
-        raise AssertionError("nothing was divided by zero")
-    connection.execute("SELECT 4")
+    # libpq by itself: psycopg's pipelines read when something comes, so that what they send next depends on the moment
+    pgconn = connection.pgconn
+    pgconn.enter_pipeline_mode()
+    by_id = b"SELECT name FROM customers WHERE id = $1"
+    good, bad, skipped = pq.ExecStatus.TUPLES_OK, pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED
+    for statements in (
+        [(by_id, [b"1"], good), (by_id, [b"2"], good), (by_id, [b"3"], good)],
+        [(b"SELECT 1", [], good), (b"SELECT 1/0", [], bad), (b"SELECT 3", [], skipped)],
+        [(b"SELECT 4", [], good)],
+    ):
+        for text, values, _ in statements:
+            pgconn.send_query_params(text, values)
+        pgconn.pipeline_sync()
+        found: list[pq.ExecStatus] = []
+        while not found or found[-1] != pq.ExecStatus.PIPELINE_SYNC:
+            result = pgconn.get_result()
+            if result is not None:
+                found.append(pq.ExecStatus(result.status))
+        assert found == [*(expected for _, _, expected in statements), pq.ExecStatus.PIPELINE_SYNC]
+    pgconn.exit_pipeline_mode()
+    pgconn.exec_(b"SELECT 5")
 
 
 def cursors(connection: Connection) -> None:
