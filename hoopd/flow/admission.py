@@ -1,7 +1,8 @@
-"""The broker's side of the route: who may begin a session, which sessions live, and where a cancellation goes.
+"""The broker's side of the route: who may begin a session, and which sessions live.
 
-Not here: the worker's side (decide, hold, record, forward), nor proof (L{hoopd.identity}) or rules
-(L{hoopd.policy}). Everything a new broker must know of a session is in the store before the worker hears of it.
+Not here: where a cancellation goes (L{hoopd.flow.cancellation}), what one worker may ask (L{hoopd.flow.worker_views}),
+the worker's side (decide, hold, record, forward), nor proof (L{hoopd.identity}) or rules (L{hoopd.policy}). Everything a
+new broker must know of a session is in the store before the worker hears of it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from attrs import Factory, define, evolve, field
+from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
 
 from hoopd.errors import AuthenticationFailed, Denied
-from hoopd.interfaces import ISessions
+from hoopd.flow.cancellation import Cancellations
 from hoopd.ipc import wire
 from hoopd.secret import Secret
 from hoopd.values import Admission, Grant, Identity, Peer, Proof, SessionSummary, Target
@@ -27,10 +26,6 @@ log = logging.getLogger(__name__)
 
 #: A grant is spent within the opening of one target connection; a minute covers a slow target and its TLS.
 GRANT_LIFETIME = 60.0
-#: CancelRequests a second from one address. A person presses Ctrl-C a few times; a guesser wants millions.
-CANCELS_PER_SECOND = 10
-#: Addresses whose cancellations are counted; the oldest is forgotten first.
-CANCEL_ADDRESSES = 1024
 #: 32 random bytes: nobody guesses a session or a grant.
 TOKEN_BYTES = 32
 
@@ -51,7 +46,6 @@ class Live:
     target: str
     protocol: str
     started_at: float
-    keys: set[bytes] = Factory(set)
 
 
 @define(eq=False)
@@ -82,8 +76,7 @@ class Admissions:
     resume_within: float = 30.0
     live: dict[str, Live] = Factory(dict)
     _orphans: dict[str, Live] = Factory(dict)
-    _by_key: dict[bytes, str] = Factory(dict)
-    _cancels: OrderedDict[str, tuple[float, float]] = Factory(OrderedDict)
+    cancellations: Cancellations = Factory(Cancellations)
     _lost_call: Any = field(default=None)
 
     # -- life of the broker ------------------------------------------------------------------------------------
@@ -265,8 +258,7 @@ class Admissions:
 
     async def _over(self, session: Live, why: str, operations: int, denied: int, held: int) -> None:
         self.live.pop(session.id, None)
-        for key in session.keys:
-            self._by_key.pop(key, None)
+        self.cancellations.forget(session.id)
         self.vault.forget_grant(session.id)
         await self._value(self.approvals.session_gone(session.id))
         await self._value(self.recordings.close(session.id, why))
@@ -324,124 +316,17 @@ class Admissions:
 
     def register_cancel(self, worker: str, session: str, token: Secret, key: bytes) -> None:
         """See L{hoopd.interfaces.ISessions.register_cancel}."""
-        found = self.proven(worker, session, token)
-        if self._by_key.get(key, session) != session:
-            raise Denied("this cancel key is taken")
-        self._by_key[key] = session
-        found.keys.add(key)
+        self.cancellations.register(self.proven(worker, session, token).id, key)
 
     def cancel(self, key: bytes, peer: Peer | str) -> None:
         """See L{hoopd.interfaces.ISessions.cancel}."""
         address = peer.address if isinstance(peer, Peer) else peer
-        if not self._may_cancel(address):
-            return
-        for known, session in self._by_key.items():
-            # Keys are compared in constant time: an attacker who can time us must not find one byte by byte.
-            if hmac.compare_digest(known, key):
-                self.event("operation.cancel-requested", {"session": session, "peer": address})
-                self.reach_cancel(session)
-                return
-
-    def _may_cancel(self, address: str) -> bool:
-        now = self.clock.seconds()
-        tokens, at = self._cancels.pop(address, (float(CANCELS_PER_SECOND), now))
-        tokens = min(float(CANCELS_PER_SECOND), tokens + (now - at) * CANCELS_PER_SECOND)
-        allowed = tokens >= 1
-        self._cancels[address] = (tokens - 1 if allowed else tokens, now)
-        while len(self._cancels) > CANCEL_ADDRESSES:
-            self._cancels.popitem(last=False)
-        return allowed
+        session = self.cancellations.session_of(key, address, self.clock.seconds())
+        if session is not None:
+            self.event("operation.cancel-requested", {"session": session, "peer": address})
+            self.reach_cancel(session)
 
     @staticmethod
     async def _value(result: Any) -> Any:
         """C{result}, waited for where it is a Deferred."""
         return await result if isinstance(result, Deferred) else result
-
-
-def _deferred(work: Any) -> Deferred[Any]:
-    return Deferred.fromCoroutine(work)
-
-
-@implementer(ISessions)
-@define(eq=False)
-class WorkerSessions:
-    """One worker's view on L{Admissions}: it can speak of its own sessions only."""
-
-    worker: str
-    admissions: Admissions
-
-    def admit(self, proof: Proof, target: str, protocol: str) -> Deferred[Any]:
-        return _deferred(self.admissions.admit(self.worker, proof, target, protocol))
-
-    def catalogue_grant(self, session: str, token: Secret) -> Deferred[Any]:
-        async def work() -> Grant:
-            return self.admissions.catalogue_grant(self.worker, session, token)
-
-        return _deferred(work())
-
-    def ended(self, session: str, token: Secret, why: str, operations: int, denied: int, held: int) -> Deferred[Any]:
-        return _deferred(self.admissions.ended(self.worker, session, token, why, operations, denied, held))
-
-    def resume(self, sessions: list[tuple[str, Secret]]) -> Deferred[Any]:
-        return _deferred(self.admissions.resume(self.worker, sessions))
-
-    def register_cancel(self, session: str, token: Secret, key: bytes) -> Deferred[Any]:
-        async def work() -> None:
-            self.admissions.register_cancel(self.worker, session, token, key)
-
-        return _deferred(work())
-
-    def cancel(self, key: bytes, peer: Peer | str) -> Deferred[Any]:
-        async def work() -> None:
-            self.admissions.cancel(key, peer)
-
-        return _deferred(work())
-
-
-@define(eq=False)
-class WorkerApprovals:
-    """One worker's view on the approvals: the session token is checked before anything is done."""
-
-    worker: str
-    admissions: Admissions
-    approvals: Any
-
-    def _checked(self, session: str, token: Secret, call: Callable[[], Any]) -> Deferred[Any]:
-        async def work() -> Any:
-            self.admissions.proven(self.worker, session, token)
-            return await call()
-
-        return _deferred(work())
-
-    def request(self, session: str, token: Secret, held: Any) -> Deferred[Any]:
-        # The session in the value is what is stored: it must be the one that the token proves.
-        return self._checked(
-            session, token, lambda: self.approvals.request(session, token, evolve(held, session=session))
-        )
-
-    def covering(self, session: str, token: Secret, held: Any) -> Deferred[Any]:
-        return self._checked(
-            session, token, lambda: self.approvals.covering(session, token, evolve(held, session=session))
-        )
-
-    def request_several(self, session: str, token: Secret, plan: Any, shown: str) -> Deferred[Any]:
-        own = [evolve(held, session=session) for held in plan]
-        return self._checked(session, token, lambda: self.approvals.request_several(session, token, own, shown))
-
-    def decided(self, approval: str) -> Deferred[Any]:
-        waiting: Deferred[Any] = self.approvals.decided(approval)
-        return waiting
-
-    def claim(self, session: str, token: Secret, approval: str, held: Any) -> Deferred[Any]:
-        return self._checked(
-            session, token, lambda: self.approvals.claim(session, token, approval, evolve(held, session=session))
-        )
-
-    def settle(self, session: str, token: Secret, approval: str, outcome: str, detail: str) -> Deferred[Any]:
-        return self._checked(session, token, lambda: self.approvals.settle(session, token, approval, outcome, detail))
-
-    def withdraw(self, session: str, token: Secret, approval: str, why: str) -> Deferred[Any]:
-        return self._checked(session, token, lambda: self.approvals.withdraw(session, token, approval, why))
-
-
-__all__ = ["Admissions", "Live", "WorkerApprovals", "WorkerSessions", "digest"]

@@ -33,8 +33,9 @@ from hoopd.breakglass.service import BreakGlass
 from hoopd.breakglass.sessions import WorkerBreakGlass
 from hoopd.breakglass.tables import MIGRATIONS as BREAK_GLASS_TABLES
 from hoopd.errors import RecordError, Unavailable
-from hoopd.flow.admission import Admissions, WorkerApprovals, WorkerSessions
+from hoopd.flow.admission import Admissions
 from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
+from hoopd.flow.worker_views import WorkerApprovals, WorkerSessions
 from hoopd.identity.bootstrap import Bootstrap
 from hoopd.identity.provider import Identities
 from hoopd.identity.recovery import Recovery

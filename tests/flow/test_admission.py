@@ -18,7 +18,9 @@ from hoopd.audit.memory import MemoryLedger
 from hoopd.audit.sealing import Recordings
 from hoopd.config.schema import ApprovalsConfig, AuditConfig, IdentityConfig
 from hoopd.errors import AuthenticationFailed, Denied
-from hoopd.flow.admission import CANCELS_PER_SECOND, Admissions, WorkerSessions
+from hoopd.flow.admission import Admissions
+from hoopd.flow.cancellation import CANCELS_PER_SECOND
+from hoopd.flow.worker_views import WorkerSessions
 from hoopd.identity.provider import Identities
 from hoopd.interfaces import ISessions
 from hoopd.policy.snapshot import PolicySnapshot
