@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from attrs import Factory, define, field
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from hoopd.audit import closing, recording, seals
 from hoopd.audit.durable import InThread
-from hoopd.audit.seals import SUFFIX, Sealed, Segment
-from hoopd.audit.tail import Tail, Tampered, hash_range
+from hoopd.audit.seals import SUFFIX, Sealed
+from hoopd.audit.segments import Followed, Sealing
+from hoopd.audit.tail import Tail, Tampered
 from hoopd.config.schema import AuditConfig
 from hoopd.errors import RecordError, Unavailable
 
@@ -38,24 +38,6 @@ SAMPLE_LOOKS = 4
 RETRY = 10.0
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-
-
-@define(eq=False)
-class Open:
-    """One recording that is followed."""
-
-    sealed: Sealed
-    tail: Tail
-    #: segments taken from the tail whose leaves are not in the ledger yet
-    waiting: deque[Segment] = Factory(deque)
-    #: when the oldest unsealed frame was seen, in the clock's seconds
-    since: float | None = None
-    tampered: bool = False
-    closing: bool = False
-    #: one at a time: sealing, hashing again, closing
-    lock: DeferredLock = Factory(DeferredLock)
-    sealing: bool = False
-    sample: int = field(default=0)
 
 
 class Recordings:
@@ -82,16 +64,14 @@ class Recordings:
         system: Any = os,
         sealed: Callable[[str, int, bool], None] = lambda session, end, closed: None,
     ) -> None:
-        self._tell_sealed = sealed
         self.directory = Path(directory)
         self._ledger = ledger
-        self._config = config
         self._clock = clock
         self._event = event
-        self._tampered = tampered
         self._in_thread = in_thread
         self._system = system
-        self._open: dict[str, Open] = {}
+        self._sealing = Sealing(ledger, config, clock, event, tampered, sealed, in_thread, system)
+        self._open: dict[str, Followed] = {}
         #: open according to the ledger, and not followed: from before this broker started
         self._left: dict[str, Sealed] = {}
         self._order: deque[str] = deque()
@@ -117,9 +97,9 @@ class Recordings:
         self._timer = self._more = None
         self._retries.clear()
         for one in list(self._open.values()):
-            self._advance(one, TURN_MAX)
+            one.advance(TURN_MAX)
             # a ledger that takes nothing now: the next broker seals it
-            await self._seal(one).addErrback(self._unsealed, one)
+            await one.seal()
             await one.lock.acquire()
             self._system.close(one.tail.fd)
         self._open.clear()
@@ -165,10 +145,10 @@ class Recordings:
             # without a leaf it is no session, and the verifier would ask where its leaf is
             await self._in_thread(self._system.unlink, path)
             raise
-        self._follow(Open(Sealed(session, relative, now), Tail(reading, self._system)))
+        self._follow(Followed(Sealed(session, relative, now), Tail(reading, self._system), self._sealing))
         return int(writing)
 
-    def _follow(self, one: Open) -> None:
+    def _follow(self, one: Followed) -> None:
         self._open[one.sealed.session] = one
         self._order.append(one.sealed.session)
 
@@ -177,8 +157,8 @@ class Recordings:
     def _look(self) -> None:
         self._timer = self._clock.callLater(LOOK, self._look)
         self._looks += 1
-        if self._looks % SAMPLE_LOOKS == 0:
-            self._sample_one()
+        if self._looks % SAMPLE_LOOKS == 0 and self._order:
+            self._open[self._order[0]].look_again()
         self._turn()
 
     def _turn(self) -> None:
@@ -195,122 +175,15 @@ class Recordings:
             session = self._order[0]
             self._order.rotate(-1)
             one = self._open[session]
-            if one.tampered or one.closing:
+            if one.quiet:
                 continue
-            read = self._advance(one, min(READ_MAX, budget))
+            read = one.advance(min(READ_MAX, budget))
             budget -= read
             more = more or read == READ_MAX
-            if self._due(one):
-                self._seal(one).addErrback(self._unsealed, one)
+            if one.due:
+                one.seal()
         if more:
             self._more = self._clock.callLater(0, self._turn)
-
-    def _advance(self, one: Open, limit: int) -> int:
-        if one.tampered or one.closing:
-            return 0
-        try:
-            read = one.tail.advance(limit)
-        except Tampered as found:
-            self._found(one, found)
-            return 0
-        except OSError as error:
-            self._found(one, Tampered("unreadable", one.tail.hashed, str(error)))
-            return 0
-        if one.since is None and one.tail.unsealed:
-            one.since = self._clock.seconds()
-        return read
-
-    def _due(self, one: Open) -> bool:
-        if one.sealing:
-            return False
-        if one.tail.unsealed >= self._config.segment_bytes:
-            return True
-        return one.since is not None and self._clock.seconds() - one.since >= self._config.segment_every
-
-    def _seal(self, one: Open) -> Deferred[None]:
-        one.sealing = True
-        taken = one.tail.take()
-        one.since = None
-        if taken is not None:
-            one.waiting.append(taken)
-        return one.lock.run(lambda: Deferred.fromCoroutine(self._put(one))).addBoth(self._sealed, one)
-
-    def _sealed(self, result: Any, one: Open) -> Any:
-        one.sealing = False
-        if one.waiting and one.since is None:
-            one.since = self._clock.seconds()  # again after another segment_every
-        return result
-
-    async def _put(self, one: Open) -> None:
-        if not one.waiting or one.closing:
-            return
-        try:
-            await self._in_thread(self._system.fdatasync, one.tail.fd)
-        except OSError as error:
-            self._found(one, Tampered("not on disk", one.sealed.end, str(error)))
-            return
-        while one.waiting:
-            segment = one.waiting[0]
-            leaf = await self._ledger.append("segment", segment.fields(one.sealed.session))
-            one.waiting.popleft()
-            one.sealed.segments.append(segment)
-            self._tell_sealed(one.sealed.session, segment.end, False)
-            self._event(
-                "audit.sealed",
-                {
-                    "session": one.sealed.session,
-                    "segment": segment.number,
-                    "bytes": segment.length,
-                    "first": segment.first,
-                    "last": segment.last,
-                    "leaf": leaf,
-                },
-            )
-
-    def _unsealed(self, failure: Any, one: Open) -> None:
-        self._event(
-            "audit.unwritable",
-            {"session": one.sealed.session, "what": "ledger", "why": failure.getErrorMessage()},
-        )
-
-    def _sample_one(self) -> None:
-        """Hash one sealed segment again: in time every one of every recording."""
-        for session in list(self._order)[:1]:
-            one = self._open[session]
-            if one.sealed.segments and not (one.sealing or one.tampered or one.closing):
-                one.sample = (one.sample + 1) % len(one.sealed.segments)
-                segment = one.sealed.segments[one.sample]
-                one.lock.run(self._again, one, segment).addErrback(self._unsealed, one)
-
-    def _again(self, one: Open, segment: Segment) -> Deferred[None]:
-        async def compare() -> None:
-            if one.closing:
-                return
-            found = await self._in_thread(hash_range, one.tail.fd, segment.offset, segment.length, self._system)
-            if found != segment.sha256:
-                raise Tampered("changed", segment.offset, f"segment {segment.number} is not what was sealed")
-
-        def changed(failure: Any) -> None:
-            self._found(one, failure.trap(Tampered) and failure.value)
-
-        return Deferred.fromCoroutine(compare()).addErrback(changed)
-
-    def _found(self, one: Open, found: Tampered) -> None:
-        if one.tampered:
-            return
-        one.tampered = True
-        self._report(one.sealed, found)
-        self._tampered(one.sealed.session, f"its recording was tampered with: {found}")
-
-    def _report(self, sealed: Sealed, found: Tampered) -> None:
-        fields = {"session": sealed.session, "what": found.what, "offset": found.offset, "detail": found.detail}
-        self._event("audit.tamper", dict(fields))
-        self._ledger.append("tamper", fields).addErrback(
-            lambda failure: self._event(
-                "audit.unwritable",
-                {"session": sealed.session, "what": "tamper leaf", "why": failure.getErrorMessage()},
-            )
-        )
 
     # -- closing -----------------------------------------------------------------------------------------------
 
@@ -347,14 +220,14 @@ class Recordings:
                 self._system,
             )
             for found in end.tampered:
-                self._report(sealed, found)
+                self._sealing.report(sealed, found)
             if end.torn:
                 self._event("audit.torn", {"session": sealed.session, "offset": end.size - end.torn, "bytes": end.torn})
             if end.rest is not None:
                 await self._ledger.append("segment", end.rest.fields(sealed.session))
                 sealed.segments.append(end.rest)
             await self._ledger.append("session-closed", end.fields(sealed.session, why, len(sealed.segments)))
-            self._tell_sealed(sealed.session, sealed.end, True)
+            self._sealing.sealed(sealed.session, sealed.end, True)
         except (RecordError, OSError) as error:
             self._event("audit.unwritable", {"session": sealed.session, "what": "seal", "why": str(error)})
             self._retries[sealed.session] = self._clock.callLater(RETRY, self._retry, sealed.session, why)
@@ -423,14 +296,16 @@ class Recordings:
             fd = self._system.open(self.directory / sealed.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             self._left[session] = sealed
-            self._report(sealed, Tampered("vanished", 0, str(error)))
+            self._sealing.report(sealed, Tampered("vanished", 0, str(error)))
             raise Unavailable(f"the recording of {session} is gone") from error
-        one = Open(sealed, Tail(fd, self._system))
+        one = Followed(sealed, Tail(fd, self._system), self._sealing)
+        found: Tampered | None = None
         try:
             await self._in_thread(one.tail.rebuild, tuple(sealed.segments))
-        except (Tampered, OSError) as error:
-            self._follow(one)
-            found = error if isinstance(error, Tampered) else Tampered("unreadable", 0, str(error))
-            self._found(one, found)
-            return
+        except Tampered as error:
+            found = error
+        except OSError as error:
+            found = Tampered("unreadable", 0, str(error))
         self._follow(one)
+        if found is not None:
+            one.tampered(found)

@@ -16,6 +16,7 @@ from hoopd.audit.ledger import Ledger
 from hoopd.audit.recorder import Clocks, FileRecorder
 from hoopd.audit.recording import FrameReader, entries
 from hoopd.audit.sealing import READ_MAX, Recordings
+from hoopd.audit.segments import Followed
 from hoopd.audit.verify import verify
 from hoopd.config.schema import AuditConfig
 from hoopd.errors import RecordError, Unavailable
@@ -233,15 +234,20 @@ def test_what_comes_after_the_last_seal_fails_the_proof(tmp_path: Path) -> None:
     assert any("after the session ended" in finding.what for finding in report.findings)
 
 
-def test_a_flooding_worker_delays_only_its_own_seals(tmp_path: Path) -> None:
+def test_a_flooding_worker_delays_only_its_own_seals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broker = Broker(tmp_path)
     flood, calm = broker.open("S-1"), broker.open("S-2")
     for _ in range(40):
         flood.write("rows", {"rows": ["x" * 200_000]})
     calm.write("operation", {"text": "x" * 6000})
     reads: list[int] = []
-    advance = broker.recordings._advance
-    broker.recordings._advance = lambda one, limit: reads.append(advance(one, limit)) or reads[-1]  # type: ignore[method-assign,func-returns-value]
+    advance = Followed.advance
+
+    def counted(one: Followed, limit: int) -> int:
+        reads.append(advance(one, limit))
+        return reads[-1]
+
+    monkeypatch.setattr(Followed, "advance", counted)
     broker.clock.advance(0.25)
     # a share of each in turn: what is calm waits for one read of what floods, not for all of it
     assert reads[0] == READ_MAX
