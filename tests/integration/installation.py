@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.integration.postgres import PostgresServer, free_port
-from tests.integration.tiny.running import ROOT, alive, command_of, parent_of, until
+from tests.integration.tiny.running import PATIENCE, ROOT, alive, command_of, parent_of, until
 
 POLICY = """
 targets = ["orders"]
@@ -34,7 +34,7 @@ deny.drop = { do = ["drop", "truncate"], why = "Schema changes go through migrat
 
 #: nothing waits long in a test
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "processes": {"drain": "3s", "restart_delay": "50ms", "restart_delay_max": "500ms"},
+    "processes": {"drain": "3s", "restart_delay": "50ms", "restart_delay_max": "500ms", "silent": "60s"},
     "audit": {"checkpoint_every": "1s", "segment_every": "1s", "origin": "test.hoopd/ledger"},
 }
 
@@ -131,7 +131,7 @@ class Gateway:
         """hoopctl reload; returns when the new generation takes clients."""
         before = self.text().count("hoopd: ready:")
         self.hoopctl("reload", who=who)
-        until(lambda: self._is_ready(before), "the new generation is ready", 60)
+        until(lambda: self._is_ready(before), "the new generation is ready")
         self._note_children()
 
     def start(self) -> None:
@@ -147,7 +147,7 @@ class Gateway:
                 stdout=output,
                 stderr=output,
             )  # fmt: skip
-        until(lambda: self._is_ready(before), "hoopd is ready", 60)
+        until(lambda: self._is_ready(before), "hoopd is ready")
         self._note_children()
 
     def _is_ready(self, before: int) -> bool:
@@ -283,7 +283,7 @@ class Gateway:
 
     # -- the end ---------------------------------------------------------------------------------------------
 
-    def terminate(self, limit: float = 20.0) -> int:
+    def terminate(self, limit: float = PATIENCE) -> int:
         """SIGTERM. @return: twistd's exit status. @raise AssertionError: not within C{limit} seconds."""
         assert self.process is not None
         self._note_children()
@@ -300,7 +300,7 @@ class Gateway:
             self._note_children()
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
+                process.wait(30)
             if process.poll() is None:
                 process.kill()
                 process.wait()

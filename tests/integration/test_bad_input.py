@@ -14,7 +14,7 @@ import psycopg
 
 from tests.integration.installation import Gateway
 from tests.integration.postgres import PostgresServer
-from tests.integration.tiny.running import until
+from tests.integration.tiny.running import PATIENCE, until
 
 SILENT = 500
 
@@ -36,7 +36,7 @@ class BadInputTests(unittest.TestCase):
         return psycopg.connect(self.gateway.dsn(user="priya", password=self.token), autocommit=True)
 
     def silent(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.gateway.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.gateway.port), timeout=PATIENCE)
 
     def test_500_silent_sockets_and_a_login_is_under_a_second(self) -> None:
         self.connect().close()  # the catalogue is read once, by whoever comes first
@@ -93,7 +93,7 @@ class BadInputTests(unittest.TestCase):
             (gateway.etc / "hoopd.toml").write_text(toml)
             ready = gateway.text().count("hoopd: ready:")
             gateway.process.send_signal(signal.SIGHUP)
-            until(lambda: gateway.text().count("hoopd: ready:") > ready, "the reload is through", 30)
+            until(lambda: gateway.text().count("hoopd: ready:") > ready, "the reload is through")
             self.assertEqual(connection.execute("SELECT 2").fetchone(), (2,))
             self.assertIsNone(gateway.process.poll())
         with self.connect() as fresh:

@@ -14,7 +14,7 @@ from hoopd.audit.leaves import ENTRIES, decode_leaf, entries_of
 from hoopd.audit.replay import load
 from tests.integration.installation import Gateway
 from tests.integration.postgres import PostgresServer
-from tests.integration.tiny.running import until
+from tests.integration.tiny.running import PATIENCE, until
 
 POLICY = """
 targets = ["orders"]
@@ -59,7 +59,7 @@ def operations(gateway: Gateway, who: str) -> list[dict[str, Any]]:
 def reload(gateway: Gateway) -> None:
     before = gateway.text().count("hoopd: ready:")
     gateway.hoopctl("reload")
-    until(lambda: gateway.text().count("hoopd: ready:") > before, "the new generation is ready", 60)
+    until(lambda: gateway.text().count("hoopd: ready:") > before, "the new generation is ready")
 
 
 def close_all(gateway: Gateway) -> None:
@@ -178,8 +178,8 @@ def test_it_survives_a_killed_broker_and_ends_with_its_identity(gateway: Gateway
     gateway.hoopctl("break-glass", "open", "orders", "--reason", "INC-46", who="user:ann")
     (broker,) = gateway.pids("broker")
     os.kill(broker, signal.SIGKILL)
-    until(lambda: gateway.pids("broker") not in ([], [broker]), "another broker", 30)
-    until(lambda: gateway.psql("user:ann", "SELECT 1").returncode == 0, "sessions are taken", 30)
+    until(lambda: gateway.pids("broker") not in ([], [broker]), "another broker")
+    until(lambda: gateway.psql("user:ann", "SELECT 1").returncode == 0, "sessions are taken")
     done = gateway.psql("user:ann", UPDATE)
     assert (done.returncode, done.stdout) == (0, "UPDATE 1\n"), done.stderr
     psql = subprocess.Popen(
@@ -195,8 +195,8 @@ def test_it_survives_a_killed_broker_and_ends_with_its_identity(gateway: Gateway
         assert line, "psql ended"
     gateway.hoopctl("identities", "disable", "user:ann")
     try:
-        until(lambda: not [u for u in gateway.json("break-glass", "list") if u["state"] == "open"], "it has ended", 20)
-        output, _ = psql.communicate(UPDATE + ";\n", timeout=30)
+        until(lambda: not [u for u in gateway.json("break-glass", "list") if u["state"] == "open"], "it has ended")
+        output, _ = psql.communicate(UPDATE + ";\n", timeout=PATIENCE)
         assert "UPDATE 1" not in output
         assert "hoopd ends this session" in output
     finally:

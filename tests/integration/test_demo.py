@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.tiny.running import ROOT, until
+from tests.integration.tiny.running import PATIENCE, ROOT, until
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +45,7 @@ def of_session(session: int) -> list[int]:
 
 def test_the_show(tmp_path: Path) -> None:
     demo = started(tmp_path, "--once")
-    said, _ = demo.communicate(timeout=180)
+    said, _ = demo.communicate(timeout=280)
     assert demo.returncode == 0, said
     for claim in ("****1111", "42501", "UPDATE 1", "the record is as it was written", "THE RECORD FAILED"):
         assert claim in said
@@ -69,7 +69,7 @@ def test_it_goes_on_until_it_is_told_to_end_and_leaves_nothing(tmp_path: Path, n
     sessions = [demo.pid, os.getsid(supervisors[0])]
     os.kill(demo.pid, number)
     rest = demo.stdout.read()
-    assert demo.wait(60) == 0, said + rest
+    assert demo.wait(PATIENCE) == 0, said + rest
     assert not (tmp_path / ".demo").exists()
     until(lambda: not any(of_session(session) for session in sessions), "every process is gone")
     assert str(database) not in listening()
@@ -100,11 +100,11 @@ def test_a_second_demo_does_not_disturb_the_first(tmp_path: Path) -> None:
     try:
         until(lambda: (tmp_path / ".demo" / "pid").exists() and (tmp_path / ".demo" / "pid").read_text(), "it runs")
         second = started(tmp_path, "--once")
-        said, _ = second.communicate(timeout=30)
+        said, _ = second.communicate(timeout=PATIENCE)
         assert second.returncode == 1
         assert "runs already" in said
         assert first.poll() is None
     finally:
         os.kill(first.pid, signal.SIGTERM)
-        first.communicate(timeout=60)
+        first.communicate(timeout=PATIENCE)
     assert not (tmp_path / ".demo").exists()

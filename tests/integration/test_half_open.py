@@ -19,7 +19,7 @@ import psycopg
 
 from tests.integration.installation import Gateway
 from tests.integration.postgres import PostgresServer
-from tests.integration.tiny.running import until
+from tests.integration.tiny.running import PATIENCE, until
 
 TCP_MD5SIG = 14
 #: struct tcp_md5sig (linux/tcp.h) behind the address: flags, prefix length, key length, interface, key
@@ -123,7 +123,7 @@ class HalfOpenTests(unittest.TestCase):
         """Wake the thread that waits on a connection that will never say anything."""
         with socket.socket(fileno=os.dup(connection.fileno())) as handle:
             handle.shutdown(socket.SHUT_RDWR)
-        client.join(10)
+        client.join(PATIENCE)
 
     def live(self) -> int:
         return int(self.gateway.json("status")["sessions"])
@@ -141,7 +141,7 @@ class HalfOpenTests(unittest.TestCase):
         began = time.monotonic()
         until(lambda: self.live() == 0, "the session is over", 3 * DEAD_AFTER)
         self.assertGreater(time.monotonic() - began, 1.0)
-        until(lambda: self.at_the_target() == 0, "its connection to the target too: no lock stays", 5)
+        until(lambda: self.at_the_target() == 0, "its connection to the target too: no lock stays")
 
     def test_2_nothing_approved_runs_for_a_client_that_vanished(self) -> None:
         statement = "UPDATE orders SET note = 'vanished' WHERE id = 1"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.installation import POLICY, Gateway
 from tests.integration.postgres import PostgresServer
-from tests.integration.tiny.running import until
+from tests.integration.tiny.running import PATIENCE, until
 
 pytestmark = pytest.mark.integration
 
@@ -98,7 +98,7 @@ def test_who_asked_cannot_approve_and_nobody_without_the_group(gateway: Gateway)
         refused = gateway.hoopctl("approvals", "approve", request, "--reason", "me", who=who, ok=False)
         assert refused.returncode == 1, who
     gateway.hoopctl("approvals", "deny", request, "--reason", "not on a Friday", who="user:lee")
-    said, _ = waiting.communicate(timeout=30)
+    said, _ = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 1
     assert "not on a Friday" in said
     assert gateway.server.query("SELECT note FROM orders WHERE id = 1") == "a"
@@ -111,7 +111,7 @@ def test_a_revoked_token_ends_its_sessions(gateway: Gateway) -> None:
     gateway.hoopctl("tokens", "revoke", token["id"])
     until(lambda: not any(not one["ended_at"] for one in gateway.json("sessions", "list", "--identity", "agent:temp")),
           "the session is over")  # fmt: skip
-    client.communicate(timeout=20)
+    client.communicate(timeout=PATIENCE)
     assert gateway.psql("agent:temp", "SELECT 1").returncode == 2
 
 
@@ -180,11 +180,11 @@ def test_reload_keeps_sessions_and_a_wrong_configuration_changes_nothing(gateway
     gateway.policy(POLICY.replace("deny.drop", "deny.destroy"))
     before = gateway.text().count("hoopd: ready:")
     gateway.hoopctl("reload")
-    until(lambda: gateway.text().count("hoopd: ready:") > before, "the new generation is ready", 30)
+    until(lambda: gateway.text().count("hoopd: ready:") > before, "the new generation is ready")
     until(lambda: gateway.hoopctl("status", ok=False).returncode == 0, "hoopctl is answered")
     assert ask(client, "SELECT 'still'") == "still"
     assert "deny.destroy" in gateway.psql("user:priya", "DROP TABLE orders").stderr
-    client.communicate("\\q\n", timeout=20)
+    client.communicate("\\q\n", timeout=PATIENCE)
 
 
 def test_hoopctl_outlives_a_broker(gateway: Gateway) -> None:

@@ -18,6 +18,7 @@ from hoopd.audit.replay import load
 from hoopd.audit.verify import render, verify
 from tests.integration.installation import Gateway
 from tests.integration.postgres import PostgresServer
+from tests.integration.tiny.running import PATIENCE, until
 
 POLICY = """
 targets = ["orders"]
@@ -71,22 +72,24 @@ class KillTests(unittest.TestCase):
             clients = [Client(number, dsn, stop) for number in range(CLIENTS)]
             for client in clients:
                 client.start()
-            time.sleep(1.5)
+            self.progress(clients, 200)
             for role in ("broker", "verifier", "control", "broker"):
+                time.sleep(dice.uniform(0, 0.5))
                 self.kill(gateway, role)
-                time.sleep(dice.uniform(0.7, 1.3))
+                self.progress(clients, 100)
             before = time.monotonic()
             lost = [(client.number, said) for client in clients for _, said in client.lost]
             self.assertEqual(lost, [], "killing broker, verifier and control loses no session")
             self.kill(gateway, "worker")
-            time.sleep(2.5)
             counts = [client.done for client in clients]
-            time.sleep(1)
+            until(
+                lambda: all(client.done > count + 5 for client, count in zip(clients, counts, strict=True)),
+                "everybody goes on, those of the killed worker with another",
+            )
             stop.set()
             for client in clients:
-                client.join(20)
+                client.join(PATIENCE)
                 self.assertFalse(client.is_alive())
-            self.assertTrue(all(client.done > count for client, count in zip(clients, counts, strict=True)))
             self.assertTrue(all(at >= before for client in clients for at, _ in client.lost))
             kept = [client for client in clients if not client.lost]
             self.assertTrue(kept, "sessions of the other workers go on")
@@ -97,8 +100,13 @@ class KillTests(unittest.TestCase):
             self.assertTrue(report.ok, render(report))
 
     def kill(self, gateway: Gateway, role: str) -> None:
-        pid = sorted(gateway.pids(role))[0]
+        pid = sorted(until(lambda: gateway.pids(role), f"there is a {role}"))[0]
         os.kill(pid, signal.SIGKILL)
+
+    def progress(self, clients: list[Client], statements: int) -> None:
+        """Wait until so many more statements were run by all together."""
+        before = sum(client.done for client in clients)
+        until(lambda: sum(client.done for client in clients) >= before + statements, f"{statements} statements more")
 
     def compare(self, server: PostgresServer, gateway: Gateway) -> None:
         executed = set()

@@ -89,7 +89,7 @@ class Provider:
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def token(self, resource: str = "urn:hoopd", scope: str = "do:read target:orders-*") -> bytes:
         """A client_credentials access token. Blocks."""
@@ -100,7 +100,7 @@ class Provider:
             {"Authorization": "Basic " + base64.b64encode(b"ci:ci-secret").decode()},
         )
         context = ssl.create_default_context(cafile=str(self.certificate))
-        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
             return str(json.load(answer)["access_token"]).encode()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.tiny.running import ROOT, Line, Running, alive, until
+from tests.integration.tiny.running import PATIENCE, ROOT, Line, Running, alive, until
 
 pytestmark = pytest.mark.integration
 
@@ -94,7 +94,7 @@ def test_a_watch_outlives_the_broker(tmp_path: Path) -> None:
 
 
 def test_a_silent_worker_is_killed_and_replaced(tmp_path: Path) -> None:
-    with Running(tmp_path, silent=1.2) as family:
+    with Running(tmp_path, silent=6.0) as family:
         family.ready()
         until(lambda: family.text().count("Serving starting") == 2, "both workers accept")
         line = connected_to(family, "worker/echo/2")
@@ -164,7 +164,7 @@ def test_the_broker_may_ask_for_a_reload(tmp_path: Path) -> None:
 
     def administer(verb: str) -> str:
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(10)
+            control.settimeout(PATIENCE)
             control.connect(str(tmp_path / "control.sock"))
             control.sendall(verb.encode() + b"\n")
             return control.makefile().readline().strip()
@@ -204,16 +204,14 @@ def test_twenty_reloads_leak_nothing(tmp_path: Path) -> None:
             family.ready(count)
         until(settled, "the last reload is over")
         # exits and ends of the last reload may still be on their way to the supervisor
-        until(lambda: descriptors() <= before[0], f"as many descriptors as before: {before[0]}", 5)
+        until(lambda: descriptors() <= before[0], f"as many descriptors as before: {before[0]}")
         assert line.who()["descriptors"] <= before[1]
         # a worker that drains without limit since the first reload ends within SIGTERM's
-        began = time.monotonic()
         assert family.term() == 0
-        assert time.monotonic() - began < 8
 
 
 def test_sigterm_drains_up_to_the_limit(tmp_path: Path) -> None:
-    with Running(tmp_path, drain=1.5) as family:
+    with Running(tmp_path, drain=6.0) as family:
         family.ready()
         polite, stubborn = family.connect(), family.connect()
         assert polite.ask("hello") == stubborn.ask("hello") == "hello"
@@ -224,9 +222,8 @@ def test_sigterm_drains_up_to_the_limit(tmp_path: Path) -> None:
         assert polite.ask("still here?") == "still here?"
         assert stubborn.ask("admit"), "the broker serves what drains"
         polite.close()
-        assert family.process.wait(20) == 0
-        took = time.monotonic() - began
-        assert 1.4 <= took <= 10, took
+        assert family.process.wait(PATIENCE) == 0
+        assert time.monotonic() - began >= 5.9
         with pytest.raises((EOFError, ConnectionError)):
             stubborn.ask("hello")
         assert [pid for pid in children if alive(pid)] == []
@@ -241,7 +238,7 @@ def accepts(port: int) -> bool:
 
 
 def test_children_that_lose_the_supervisor_drain_and_end(tmp_path: Path) -> None:
-    with Running(tmp_path, workers=2, drain=8.0) as family:
+    with Running(tmp_path, workers=2, drain=PATIENCE) as family:
         family.ready()
         line = family.connect()
         line.ask("admit")
@@ -257,7 +254,7 @@ def test_children_that_lose_the_supervisor_drain_and_end(tmp_path: Path) -> None
 
 
 def test_a_supervisor_that_follows_a_killed_one_starts(tmp_path: Path) -> None:
-    with Running(tmp_path, workers=1, drain=5.0) as first:
+    with Running(tmp_path, workers=1, drain=PATIENCE) as first:
         first.ready()
         line = first.connect()
         assert line.ask("admit")
@@ -268,9 +265,10 @@ def test_a_supervisor_that_follows_a_killed_one_starts(tmp_path: Path) -> None:
         # the same state: its broker must wait for the one that still drains
         os.symlink(tmp_path / "state", directory / "state")
         with Running(directory, workers=1) as second:
+            until(lambda: "waiting for the broker before this one to end" in second.text(), "the new broker waits")
             assert line.ask("hello") == "hello"
+            line.close()
             second.ready()
-            assert "waiting for the broker before this one to end" in second.text()
             assert second.connect().ask("hello") == "hello"
             assert second.term() == 0
 
@@ -305,7 +303,7 @@ def test_twistd_as_a_daemon_keeps_its_process_over_a_reload(tmp_path: Path) -> N
         str(tmp_path / "family.tac"),
     ]
     with Running(tmp_path, workers=1, command=command) as family:
-        assert family.process.wait(20) == 0, "the daemon has started"
+        assert family.process.wait(PATIENCE) == 0, "the daemon has started"
         family.log = tmp_path / "twistd.log"
         pidfile = tmp_path / "twistd.pid"
         family.pid = int(until(pidfile.read_text, "a pidfile"))

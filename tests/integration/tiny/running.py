@@ -18,10 +18,15 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).parents[3]
 T = TypeVar("T")
 
-TIMES: dict[str, Any] = {"silent": 4.0, "drain": 2.0, "restart_delay": 0.05, "restart_delay_max": 0.5}
+TIMES: dict[str, Any] = {"silent": 60.0, "drain": 2.0, "restart_delay": 0.05, "restart_delay_max": 0.5}
 
 
-def until(what: Callable[[], T], why: str, limit: float = 30.0) -> T:
+#: Seconds that anything may take. Nothing is measured by it: a machine may be twenty times slower than one thinks, and
+#: whoever waits in vain fails for good, a minute later.
+PATIENCE = 90.0
+
+
+def until(what: Callable[[], T], why: str, limit: float = PATIENCE) -> T:
     """Wait until C{what()} is true. @raise AssertionError: not within C{limit} seconds."""
     end = time.monotonic() + limit
     while True:
@@ -36,7 +41,7 @@ class Line:
     """One client connection."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.file = self.socket.makefile("rb")
 
     def ask(self, line: str) -> str:
@@ -137,7 +142,7 @@ class Running:
 
     def term(self) -> int:
         os.kill(self.pid, signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 def parent_of(pid: int) -> int:
