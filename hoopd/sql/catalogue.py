@@ -85,7 +85,26 @@ QUERIES: tuple[tuple[str, str], ...] = (
         "SELECT DISTINCT o.oprname FROM pg_catalog.pg_operator o WHERE o.oid >= 16384 AND NOT "
         + _EXTENSION.format("pg_operator", "o.oid"),
     ),
+    (
+        "ruled",
+        # what a write returns is made by rules (CREATE RULE … ON UPDATE) or by INSTEAD OF triggers
+        "SELECT w.ev_class FROM pg_catalog.pg_rewrite w WHERE w.ev_class >= 16384 AND w.ev_type <> '1'"
+        " UNION SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE t.tgtype & 64 <> 0",
+    ),
+    (
+        "definitions",
+        # reading one locks it as a SELECT does: those that are being changed are left for later
+        "SELECT c.oid, CASE WHEN pg_catalog.length(d.text) <= 32768 THEN d.text ELSE '' END"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,"
+        " LATERAL (SELECT pg_catalog.pg_get_viewdef(c.oid) AS text OFFSET 0) d"
+        " WHERE c.oid >= 16384 AND c.relkind IN ('v', 'm') AND n.nspname !~ '^pg_(toast|temp_)' AND c.oid <> ALL (ARRAY("
+        "SELECT l.relation FROM pg_catalog.pg_locks l WHERE l.mode = 'AccessExclusiveLock' AND l.relation IS NOT NULL"
+        " AND l.database = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())))",
+    ),
 )
+
+#: may fail for want of a lock; what it reads is unknown then
+OPTIONAL = frozenset({"definitions"})
 
 Row = Sequence[str | None]
 
@@ -142,6 +161,10 @@ class Catalogue:
     usable: Mapping[str, frozenset[str]] = field(factory=dict, repr=False)
     #: search_path as it is set for the role, not resolved
     path: tuple[str, ...] = ()
+    #: views (materialised too) to their queries, as the server writes them
+    definitions: Mapping[int, str] = field(factory=dict, repr=False)
+    #: relations whose writes return what rules or triggers make
+    ruled: frozenset[int] = frozenset()
     version: str = ""
     #: name of each of L{QUERIES} to a digest of its rows
     parts: Mapping[str, bytes] = field(factory=dict, repr=False)
@@ -162,6 +185,11 @@ class Catalogue:
             if found is not None:
                 return found
         return None
+
+    @property
+    def partial(self) -> bool:
+        """Some views were being changed as it was read: their definitions are not there."""
+        return any(each.kind in ("v", "m") and each.oid not in self.definitions for each in self.relations.values())
 
     @classmethod
     def from_rows(cls, rows: Mapping[str, Sequence[Row]], before: Catalogue | None = None) -> Catalogue:
@@ -220,6 +248,8 @@ _READERS: Mapping[str, Callable[[Sequence[Row]], dict[str, Any]]] = {
     "inherits": _inherits,
     "views": lambda rows: {"readers": _grouped((_int(read), _int(view)) for view, read in rows)},
     "view_functions": lambda rows: {"opaque_views": frozenset(_int(row[0]) for row in rows)},
+    "ruled": lambda rows: {"ruled": frozenset(_int(row[0]) for row in rows)},
+    "definitions": lambda rows: {"definitions": {_int(oid): text or "" for oid, text in rows}},
     "functions": lambda rows: {"functions": frozenset(row[1] or "" for row in rows)},
     "operators": lambda rows: {"operators": frozenset(row[0] or "" for row in rows)},
 }

@@ -7,7 +7,7 @@ states are alike by an accident of 1 in 2**64. PostgreSQL 12 to 18.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from hoopd.sql.catalogue import QUERIES
 
@@ -34,6 +34,7 @@ _SOURCES: Mapping[str, str] = {
         "pg_depend WHERE objid >= 16384 AND (classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
         " OR refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass)",
     ),
+    "triggers": _digest("oid, xmin", "pg_trigger WHERE tgtype & 64 <> 0"),
     # pg_authid is not for everybody; what of it counts is in the view
     "roles": _digest("oid, rolname, rolsuper, rolinherit", "pg_roles"),
     "members": _digest("roleid, member", "pg_auth_members"),
@@ -48,6 +49,9 @@ _READS: Mapping[str, tuple[str, ...]] = {
     "inherits": ("inheritance",),
     "views": ("rules", "dependencies"),
     "view_functions": ("rules", "dependencies", "functions"),
+    "ruled": ("rules", "triggers"),
+    # they are written with names of everything that they use
+    "definitions": ("rules", "relations", "attributes", "schemas", "functions", "operators"),
     "functions": ("functions", "schemas", "dependencies"),
     "operators": ("operators", "dependencies"),
 }
@@ -67,6 +71,6 @@ def changed(before: Watched, now: Watched) -> tuple[str, ...]:
     return tuple(name for name, reads in _READS.items() if not moved.isdisjoint(reads))
 
 
-def texts(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def texts(names: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Name and SQL of the queries C{names}, in their order."""
     return tuple((name, sql) for name, sql in QUERIES if name in names)

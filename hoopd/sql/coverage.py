@@ -2,7 +2,8 @@
 
 A column is covered where a pattern names it, in children, partitions and parents of its table, and where it is generated
 from other columns of such a table. A relation is tainted if it has covered columns or reads a tainted one (views,
-materialised views), and if what it reads cannot be known (foreign tables, views that call users' functions).
+materialised views), and if what it reads cannot be known (foreign tables, views that call users' functions). What the
+columns of views show is L{hoopd.sql.views}' matter.
 """
 
 from __future__ import annotations
@@ -80,15 +81,8 @@ class Held:
         return isinstance(other, Held) and other.catalogue.version == self.catalogue.version
 
 
-def coverage(masks: tuple[Mask, ...], catalogue: Catalogue) -> Coverage:
-    """What C{masks} cover in C{catalogue}; cached by version. C{masks} must not be empty."""
-    return _coverage(masks, Held(catalogue))
-
-
-# few: each entry keeps a catalogue alive (10,000 relations are about 30 MB)
-@lru_cache(maxsize=16)
-def _coverage(masks: tuple[Mask, ...], held: Held) -> Coverage:
-    catalogue = held.catalogue
+def covered_tables(masks: tuple[Mask, ...], catalogue: Catalogue) -> Coverage:
+    """What C{masks} cover in C{catalogue}; of views only that they show it. C{masks} must not be empty."""
     worst = derived(masks)
     columns: dict[tuple[int, int], Mask] = {}
     for relation in catalogue.relations.values():

@@ -4,7 +4,7 @@ Columns that RowDescription attributes to a table go by the catalogue. The other
 traced (L{hoopd.sql.tracing}) to nothing masked and nothing unknown; they are masked wholly otherwise, whatever the column's
 own mask would show: the last four characters of an expression of the client's choice would give away the rest.
 
-Foreign tables, materialised views, views over masked tables, and users' functions count as unknown.
+Views are traced to what they read (L{hoopd.sql.views}). Foreign tables and users' functions count as unknown.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from attrs import evolve, field, frozen
 
 from hoopd.sql.analysis import SessionSettings, Statement
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
-from hoopd.sql.coverage import Coverage, Held, coverage, derived, matches, strongest
+from hoopd.sql.coverage import Coverage, Held, derived, matches, strongest
 from hoopd.sql.expressions import Refused
 from hoopd.sql.functions import trusted
 from hoopd.sql.grammar import Node, names, only, walk
 from hoopd.sql.shapes import Item, Output, Trace
 from hoopd.sql.tracing import Tracer
+from hoopd.sql.views import coverage
 from hoopd.values import Mask
 
 __all__ = ["UNTOUCHED", "Field", "OutputPlan", "coverage", "matches", "output_plan", "strongest"]
@@ -67,6 +68,8 @@ class OutputPlan:
     #: what the statement gives, in order; None where positions are not known
     _outputs: tuple[Output, ...] | None = field(default=None, repr=False, alias="outputs")
     _fallback: Mask | None = field(default=None, repr=False, alias="fallback")
+    #: RowDescription says which columns, but their values are other people's rules' or triggers'
+    _ruled: bool = field(default=False, repr=False, alias="ruled")
     #: catalogs with samples of columns' values are read
     _samples: bool = field(default=False, repr=False, alias="samples")
 
@@ -85,6 +88,8 @@ class OutputPlan:
             return (None,) * len(fields)
         if cover is None:
             return (self._fallback,) * len(fields)
+        if self._ruled:
+            return (cover.worst,) * len(fields)
         outputs = self._outputs
         # a RowDescription unlike the plan: the catalogue is not what the server sees
         if outputs is None or not _alike(outputs, fields):
@@ -148,6 +153,8 @@ def _planned(
     opaque = [name for name in statement.unknown_functions if not trusted(name, trusted_functions, search_path)]
     touched = [relation for relation in statement.relations if relation.oid in cover.tainted]
     blind = bool(opaque or statement.unresolved or statement.kind in _ELSEWHERE or "read-secret" in statement.classes)
+    # rules and triggers in place of a write may return anything
+    blind = blind or ("write" in statement.classes and any(each.oid in catalogue.ruled for each in statement.relations))
     if not touched and not blind:
         return UNTOUCHED
     plan = OutputPlan(
@@ -168,7 +175,12 @@ def _planned(
     # rows of COPY have no description to mask by: they are wholly clear, masked by column, or refused above
     clear = statement.kind == "CopyStmt" and copied is None and not statement.node.get("is_from")
     return evolve(
-        plan, untouched=clear, suspicious=plan.suspicious or tracer.named, copy_columns=copied, outputs=outputs
+        plan,
+        untouched=clear,
+        suspicious=plan.suspicious or tracer.named,
+        copy_columns=copied,
+        outputs=outputs,
+        ruled=tracer.ruled,
     )
 
 

@@ -25,7 +25,10 @@ _ROUNDS = 3
 
 
 class Tracer(Expressions):
-    """One walk over one statement. @raise Refused: from any method, for a use of masked columns that reveals them."""
+    """One walk over one statement. @raise Refused: from any method, for a use of masked columns that reveals them.
+
+    @ivar ruled: what a write returns is made by rules or triggers of its table, whatever the server says it is.
+    """
 
     def __init__(
         self,
@@ -33,9 +36,11 @@ class Tracer(Expressions):
         catalogue: Catalogue,
         search_path: Sequence[str],
         trust: tuple[str, ...] = (),
+        lenient: bool = False,
     ) -> None:
-        super().__init__(cover, catalogue.operators, trust, search_path)
+        super().__init__(cover, catalogue.operators, trust, search_path, lenient)
         self.catalogue = catalogue
+        self.ruled = False
         self._queries = 0
 
     def top(self) -> Scope:
@@ -427,7 +432,14 @@ class Tracer(Expressions):
         # old and new rows (PostgreSQL 18), under these names or others of the statement's choice
         labels = ["old", "new", *(only(each)[1].get("value", "") for each in clause.get("options", []))]
         rows = Item(tuple(target.renamed(label) for label in labels), star)
-        return self._targets(targets, inner.plus(rows))
+        found = self._targets(targets, inner.plus(rows))
+        relation = body.get("relation") or {}
+        table = self.catalogue.find(relation.get("schemaname", ""), relation.get("relname", ""), self.search_path)
+        if table is None or table.oid not in self.catalogue.ruled:
+            return found
+        self.ruled = True
+        columns = tuple(Output(each.name, each.trace | OPAQUE) for each in found.columns)
+        return Source("", columns, None if found.rest is None else found.rest | OPAQUE)
 
 
 def _merged(left: Source, right: Source) -> Source:

@@ -30,8 +30,16 @@ CREATE VIEW customers_v AS SELECT * FROM customers;
 CREATE VIEW tax_refs AS SELECT id, ssn AS tax_ref FROM customers;
 CREATE VIEW samples AS SELECT tablename, most_common_vals::text AS v, histogram_bounds::text AS h FROM pg_stats;
 CREATE MATERIALIZED VIEW customers_mv AS SELECT id, name, ssn, card FROM customers;
+CREATE VIEW over_view AS SELECT v.id, v.ssn, v.name || '!' AS loud, v.ssn || '!' AS shout FROM customers_v v;
+CREATE VIEW telling AS SELECT id FROM customers WHERE ssn LIKE '1%';
+CREATE VIEW counted AS SELECT city, count(*) AS n, max(ssn) AS top FROM customers GROUP BY city;
+CREATE RECURSIVE VIEW deep (n, s) AS SELECT 1, 'x'::text UNION ALL SELECT n + 1, (SELECT ssn FROM customers LIMIT 1) FROM deep
+    WHERE n < 3;
+CREATE VIEW ruled AS SELECT id, name FROM customers;
+CREATE RULE r AS ON UPDATE TO ruled DO INSTEAD UPDATE customers SET name = NEW.name WHERE id = OLD.id RETURNING id, ssn;
 CREATE FUNCTION get_ssn(int) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT ssn FROM customers WHERE id=$1';
 CREATE FUNCTION tell(customers) RETURNS text LANGUAGE sql AS 'SELECT $1.ssn';
+CREATE VIEW through_code AS SELECT id, tell(c) AS told, name FROM customers c;
 CREATE FUNCTION imm_ssn() RETURNS text LANGUAGE plpgsql IMMUTABLE
     AS $$BEGIN RETURN (SELECT ssn FROM customers WHERE id=1); END$$;
 ANALYZE;
@@ -110,6 +118,14 @@ SELECT * FROM people
 SELECT ssn, id FROM customers_v
 SELECT tax_ref FROM tax_refs
 SELECT ssn, ssn || '' FROM customers_mv
+SELECT ssn, name, ssn || '' FROM customers_v
+SELECT v.loud, v.shout, v.ssn, v.id FROM over_view v
+SELECT n, top, city FROM counted
+SELECT told, told || '' FROM through_code
+SELECT n, s, s || '' FROM deep
+SELECT id, name || '' FROM customers_mv WHERE id = 1 ORDER BY name
+SELECT to_jsonb(v), v FROM over_view v
+UPDATE ruled SET name = 'y' WHERE id = 1 RETURNING name, name || '', id
 SELECT initials, initials || '' FROM customers
 SELECT unnest(ARRAY[ssn, name]) FROM customers
 SELECT ROW(id, ssn), xmlelement(name a, ssn), coalesce(ssn, ''), least(ssn, 'zz') FROM customers
@@ -148,6 +164,13 @@ SELECT id FROM customers WHERE get_ssn(id) LIKE '1%'
 SELECT id FROM vendors WHERE get_ssn(id) LIKE '1%'
 SELECT id FROM customers WHERE initials LIKE '1%'
 SELECT id FROM customers AS c(id, x, name) WHERE name LIKE '1%'
+SELECT id FROM customers_v WHERE ssn LIKE '1%'
+SELECT id FROM over_view WHERE shout LIKE '1%'
+SELECT id FROM customers_mv ORDER BY ssn
+SELECT n FROM deep WHERE s LIKE '1%'
+SELECT n FROM counted WHERE top LIKE '1%'
+SELECT id FROM telling WHERE id = 1
+SELECT id FROM through_code WHERE told LIKE '1%'
 SELECT id FROM tax_refs WHERE tax_ref LIKE '1%'
 SELECT id FROM (SELECT id, ssn s FROM customers) x WHERE s > '5'
 SELECT id FROM (SELECT id, upper(ssn) FROM customers) x WHERE upper > '5'
@@ -235,6 +258,12 @@ SELECT city || '' FROM customers UNION SELECT 'x'
 SELECT row_number() OVER (PARTITION BY city ORDER BY id) FROM customers
 SELECT g, c.name || '' FROM generate_series(1, 2) g, customers c WHERE c.id = g
 SELECT extract(year FROM now()) > 2000, c.id::text, CASE WHEN c.id > 1 THEN 'a' ELSE 'b' END FROM customers c
+SELECT id, name || '!' FROM customers_v WHERE city = 'Oslo' ORDER BY name
+SELECT loud || '', id + 1 FROM over_view WHERE loud LIKE 'A%'
+SELECT city || '', n + 1 FROM counted WHERE n > 0 GROUP BY city, n
+SELECT id + 0, name || '' FROM through_code WHERE name = 'Ann'
+SELECT name || '' FROM customers_mv m JOIN vendors v USING (id) WHERE m.name <> 'x'
+SELECT n + 0 FROM deep WHERE n = 1
 WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3) SELECT sum(n) FROM t, customers
 SELECT c.relname || '', v.id + 1 FROM pg_class c, vendors v WHERE c.relname = 'vendors'
 UPDATE customers SET balance = balance + 1, ssn = '1' WHERE id = 1 RETURNING balance + 0, id + 0
@@ -263,6 +292,8 @@ class TwinTests(unittest.TestCase):
             for name, query in QUERIES:
                 cursor.execute(query)
                 rows[name] = [tuple(None if value is None else str(value) for value in row) for row in cursor]
+                # as the gateway reads them
+                cursor.execute("SET LOCAL search_path = pg_catalog")
         cls.twins[0].rollback()
         cls.catalogue = Catalogue.from_rows(rows)
         cls.session = SessionSettings(search_path=cls.catalogue.search_path)

@@ -35,6 +35,12 @@ def catalogue(**changes: list) -> Catalogue:
         "view_functions": [],
         "functions": [("public", "purge_orders"), ("public", "lower")],
         "operators": [("?!",)],
+        "ruled": [],
+        "definitions": [
+            (str(OID["cards_v"]), "SELECT customers.id, customers.card AS pan FROM public.customers"),
+            (str(OID["pan_v2"]), "SELECT (cards_v.pan || '') AS pan FROM public.cards_v"),
+            (str(OID["names_v"]), "SELECT vendors.id FROM public.vendors"),
+        ],
     }
     rows.update(changes)
     return Catalogue.from_rows(rows)

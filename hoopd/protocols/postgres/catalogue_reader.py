@@ -21,7 +21,7 @@ from hoopd.protocols.liveness import Liveness
 from hoopd.protocols.postgres import backend, frontend
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT32, Framer
 from hoopd.protocols.postgres.target import TargetConnection, connect, settings_for
-from hoopd.sql.catalogue import QUERIES, Catalogue
+from hoopd.sql.catalogue import OPTIONAL, QUERIES, Catalogue
 from hoopd.sql.catalogue_changes import WATCH, Watched, changed, texts
 from hoopd.values import Grant, Target
 
@@ -142,6 +142,18 @@ class Querist:
             answer.errback(Failure(TargetError(why)))
 
 
+async def _optional(querist: Querist, sql: str) -> list[Row]:
+    """Rows, or none where a lock is not to be had at once: nobody waits for somebody else's ALTER or REFRESH."""
+    try:
+        (rows,) = await querist.ask(_BEGIN, _OWN_NAMES, "SET LOCAL lock_timeout = '1s'", sql, "ROLLBACK")
+    except TargetError:
+        if querist.lost:
+            raise
+        await querist.ask("ROLLBACK")
+        return []
+    return rows
+
+
 class SharedCatalogue:
     """One database's catalogue and the sessions that use it.
 
@@ -232,9 +244,14 @@ class SharedCatalogue:
     async def _reread(self, querist: Querist) -> Catalogue:
         before = self.current
         session, watched = await self._watch(querist)
-        asked = texts(changed(self._watched if before is not None else (), watched))
+        wanted = {*changed(self._watched if before is not None else (), watched)}
+        if before is not None and before.partial:
+            wanted |= OPTIONAL
+        asked = texts(wanted - OPTIONAL)
         answers = await querist.ask(*(querist.planned(name, sql) for name, sql in asked), "ROLLBACK")
         rows = {"session": session, **{name: found for (name, _), found in zip(asked, answers, strict=True)}}
+        # behind the others: what is newer than they are does not fit them, and counts as unknown
+        rows |= {name: await _optional(querist, sql) for name, sql in texts(wanted & OPTIONAL)}
         if sum(map(len, rows.values())) > MANY:
             made = await deferToThread(Catalogue.from_rows, rows, before)
         else:
@@ -319,7 +336,7 @@ class SharedCatalogue:
             return True  # reading says what is wrong, if anything is
         known = self.current
         moved = known is None or Catalogue.from_rows({"session": session}, known).version != known.version
-        return moved or watched != self._watched
+        return moved or watched != self._watched or (known is not None and known.partial)
 
     def _looked(self, changed: bool) -> None:
         if changed:

@@ -22,12 +22,12 @@ from hoopd.protocols.postgres.names import Namespace
 from hoopd.protocols.postgres.session import Ask, AskParse, CoreLimits, Expected, Glass, Held, Portal, Prepared, Run
 from hoopd.sql.analysis import SessionSettings, Statement
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
-from hoopd.sql.coverage import coverage
 from hoopd.sql.functions import QUIET, trusted
 from hoopd.sql.grammar import ParseTree, Unparsed
 from hoopd.sql.lineage import Field
 from hoopd.sql.named import Definition
 from hoopd.sql.variables import FOLLOWED, Effect, Variables
+from hoopd.sql.views import coverage
 from hoopd.values import Mask
 
 #: effects that give names a meaning, or take it
