@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 from attrs import evolve, field, frozen
 
 from hoopd.sql.analysis import SessionSettings, Statement
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
+from hoopd.sql.copying import CopyPlan, copy_format
 from hoopd.sql.coverage import Coverage, Held, derived, matches, strongest
 from hoopd.sql.expressions import Refused
 from hoopd.sql.functions import trusted
 from hoopd.sql.grammar import Node, names, only, walk
-from hoopd.sql.shapes import Item, Output, Trace
+from hoopd.sql.shapes import Item, Output, Trace, union
 from hoopd.sql.tracing import Tracer
 from hoopd.sql.views import coverage
 from hoopd.values import Mask
@@ -57,13 +57,13 @@ class OutputPlan:
     @ivar untouched: nothing masked can appear in what this statement returns or says.
     @ivar suspicious: literals and parameters may be values of masked columns: they are redacted. Texts of errors and
         notices may hold such values whenever the plan is not C{untouched}.
-    @ivar copy_columns: masks of the columns of COPY … TO STDOUT, or None where nothing is masked.
+    @ivar copy: the columns of COPY … TO STDOUT and how they are written, or None where nothing is masked.
     """
 
     refused: tuple[str, tuple[str, ...]] | None = None
     untouched: bool = False
     suspicious: bool = True
-    copy_columns: tuple[Mask | None, ...] | None = None
+    copy: CopyPlan | None = None
     _coverage: Coverage | None = field(default=None, repr=False, alias="coverage")
     #: what the statement gives, in order; None where positions are not known
     _outputs: tuple[Output, ...] | None = field(default=None, repr=False, alias="outputs")
@@ -78,7 +78,7 @@ class OutputPlan:
         """Whether something of what it returns is hidden, as far as can be told before it comes."""
         if self.untouched or self._outputs is None:
             return not self.untouched
-        masked = any(each is not None for each in self.copy_columns or ())
+        masked = self.copy is not None and any(each is not None for each in self.copy.masks)
         return masked or any(each.trace is None or bool(each.trace) for each in self._outputs)
 
     def for_fields(self, fields: Sequence[Field]) -> tuple[Mask | None, ...]:
@@ -178,7 +178,7 @@ def _planned(
         plan,
         untouched=clear,
         suspicious=plan.suspicious or tracer.named,
-        copy_columns=copied,
+        copy=copied,
         outputs=outputs,
         ruled=tracer.ruled,
     )
@@ -195,7 +195,7 @@ def _rules(cover: Coverage, trace: Trace, touched: Sequence[int]) -> tuple[str, 
     return tuple(sorted(found or {cover.worst.rule}))
 
 
-_Result = tuple[tuple[Output, ...] | None, tuple[Mask | None, ...] | None]
+_Result = tuple[tuple[Output, ...] | None, CopyPlan | None]
 
 
 def _outputs(statement: Statement, tracer: Tracer, touched: bool, opaque: bool) -> _Result:
@@ -214,7 +214,7 @@ def _outputs(statement: Statement, tracer: Tracer, touched: bool, opaque: bool) 
         tracer.statement(query_kind, query, scope)
         return (), None
     if kind == "CopyStmt":
-        return (), _copy(node, tracer)
+        return (), _copy(node, tracer, statement.settings.client_encoding)
     if kind == "CreateTableAsStmt":
         _created(node, tracer)
         return (), None
@@ -260,36 +260,43 @@ def _indexed(node: Node, tracer: Tracer) -> None:
     tracer.condition(node.get("whereClause") or [], scope, "an index")
 
 
-def _copy(node: Node, tracer: Tracer) -> tuple[Mask | None, ...] | None:
-    """The masks of COPY's columns, None where nothing is masked."""
+def _copy(node: Node, tracer: Tracer, encoding: str) -> CopyPlan | None:
+    """The columns of COPY, None where nothing is masked. @raise Refused"""
     if node.get("query"):
         kind, query = only(node["query"])
-        found = tracer.statement(kind, query, tracer.top()).whole
-        if found:
-            raise Refused("COPY of a query over masked columns cannot be masked; use SELECT", found)
-        return None
-    source = tracer.relation(node.get("relation") or {}, {})
-    if not source.whole:
-        return None
-    listed = names(node.get("attlist"))
-    # without a list COPY leaves generated columns out
-    columns = [source.named(name) for name in listed or _stored(node["relation"], tracer)]
-    if node.get("is_from"):
-        tracer.named = True
-        tracer.condition(node.get("whereClause") or [], tracer.top().plus(Item.of(source)), "a condition")
-        return None
-    if source.rest is not None or not columns or any(each is None for each in columns):
-        raise Refused("COPY of what is not in the catalogue cannot be masked; use SELECT", source.whole)
-    masks = [_column_mask(tracer.cover, each) for each in columns]
+        found = tracer.statement(kind, query, tracer.top())
+        if not found.whole:
+            return None
+        if found.rest is not None:
+            raise Refused("COPY of a query whose columns cannot be told cannot be masked; use SELECT", found.whole)
+        names_, traces = [each.name for each in found.columns], [each.trace for each in found.columns]
+    else:
+        source = tracer.relation(node.get("relation") or {}, {})
+        if not source.whole:
+            return None
+        # without a list COPY leaves generated columns out
+        names_ = list(names(node.get("attlist")) or _stored(node["relation"], tracer))
+        columns = [source.named(name) for name in names_]
+        if node.get("is_from"):
+            tracer.named = True
+            tracer.condition(node.get("whereClause") or [], tracer.top().plus(Item.of(source)), "a condition")
+            return None
+        traces = [each for each in columns if each is not None]
+        if source.rest is not None or not columns or len(traces) != len(columns):
+            raise Refused("COPY of what is not in the catalogue cannot be masked; use SELECT", source.whole)
+    masks = tuple(_column_mask(tracer.cover, each) for each in traces)
     if not any(masks):
         return None
-    for option in node.get("options", []):
-        body = only(option)[1]
-        value = only(body.get("arg"))[1].get("sval", "")
-        if body.get("defname") != "format" or value != "text":
-            why = "COPY of masked columns is possible in text format with default options only"
-            raise Refused(why, source.whole)
-    return tuple(masks)
+    try:
+        format = copy_format(node.get("options", []), _plain(encoding))
+    except ValueError as problem:
+        raise Refused(f"COPY of masked columns: {problem}", union(traces)) from None
+    types = tuple(_column_type(tracer.catalogue, each) for each in traces)
+    return CopyPlan(masks, types, tuple(names_), format)
+
+
+def _plain(encoding: str) -> bool:
+    return encoding.upper().replace("-", "") in ("UTF8", "UNICODE")
 
 
 def _stored(relation: Node, tracer: Tracer) -> list[str]:
@@ -297,6 +304,16 @@ def _stored(relation: Node, tracer: Tracer) -> list[str]:
     return [column.name for column in found.columns if not column.generated] if found else []
 
 
-def _column_mask(cover: Coverage, trace: Any) -> Mask | None:
+def _column_mask(cover: Coverage, trace: Trace) -> Mask | None:
+    """Of a column that is passed on its own mask, else the one that shows nothing."""
     masks = [cover.columns.get(origin) or cover.worst for origin in trace]
     return strongest(masks) if masks else None
+
+
+def _column_type(catalogue: Catalogue, trace: Trace) -> int:
+    """The type of a column that is passed on; 0 where it is not known."""
+    if len(trace) != 1:
+        return 0
+    ((oid, number),) = trace
+    relation = catalogue.relations.get(oid)
+    return next((each.type_oid for each in relation.columns if each.number == number), 0) if relation else 0

@@ -140,9 +140,6 @@ def test_what_is_not_known_is_masked(text: str) -> None:
         "SELECT card INTO t FROM customers",
         "CREATE VIEW v AS SELECT card FROM customers",
         "ALTER TABLE customers RENAME card TO harmless",
-        "COPY (SELECT card FROM customers) TO STDOUT",
-        "COPY customers TO STDOUT (FORMAT csv)",
-        "COPY customers TO STDOUT (FORMAT binary)",
         "EXPLAIN SELECT 1 FROM customers WHERE card < '5'",
         "DECLARE c CURSOR FOR SELECT 1 FROM customers WHERE card < '5'",
         "DELETE FROM customers WHERE card LIKE '4%'",
@@ -184,14 +181,28 @@ def test_statements_far_from_masks_are_untouched() -> None:
     assert plan("SELECT purge_orders()", trusted_functions=("purge_orders",)).untouched
 
 
+def copied(text: str) -> list[str | None]:
+    copy = plan(text).copy
+    return [mask and mask.show for mask in copy.masks] if copy else []
+
+
 def test_copy_of_a_table_is_masked_by_column() -> None:
-    columns = plan("COPY customers TO STDOUT").copy_columns
-    assert columns == (None, None, CARD, EMAIL)
-    assert plan("COPY customers (email, id) TO STDOUT").copy_columns == (EMAIL, None)
+    copy = plan("COPY customers TO STDOUT").copy
+    assert copy is not None
+    assert (copy.masks, copy.types, copy.format.kind) == ((None, None, CARD, EMAIL), (0, 0, 25, 25), "text")
+    assert copied("COPY customers (email, id) TO STDOUT (FORMAT binary)") == ["hash", None]
+    assert copied("COPY (SELECT card, card || '', id FROM customers) TO STDOUT (FORMAT csv)") == ["last4", "full", None]
+    assert copied("COPY (SELECT pan, id FROM cards_v) TO STDOUT") == ["last4", None]
+    assert copied("COPY (SELECT anything FROM remote) TO STDOUT") == ["full"]
     assert plan("COPY orders TO STDOUT").untouched
     assert plan("COPY customers (id, name) TO STDOUT (FORMAT csv)").untouched
     assert plan("COPY (SELECT name || '' FROM customers) TO STDOUT (FORMAT binary)").untouched
-    assert plan("COPY (SELECT purge_orders()) TO STDOUT").refused is not None
+    assert copied("COPY (SELECT purge_orders(), 1) TO STDOUT") == ["full", None]
+    assert plan("COPY (SELECT * FROM fresh, customers) TO STDOUT").refused is not None
+    assert plan("COPY customers TO STDOUT (FORMAT json)").refused is not None
+    assert plan("COPY customers TO STDOUT (ENCODING 'SJIS')").refused is not None
+    assert plan("COPY customers TO STDOUT (HEADER match)").refused is not None
+    assert plan("COPY (SELECT name FROM customers WHERE card = '1') TO STDOUT").refused is not None
     assert plan("COPY fresh TO STDOUT").refused is not None
     assert not plan("COPY customers FROM STDIN").untouched
     assert plan("COPY customers FROM STDIN").suspicious
@@ -225,4 +236,4 @@ def test_generated_columns_follow_their_table() -> None:
     got = output_plan(statement, MASKS, small, SESSION)
     assert shown(got, Field(b"twin", 16400, 2, 25, 0)) == ["full"]
     (statement,) = analyse(b"COPY customers TO STDOUT", SESSION, small).statements
-    assert output_plan(statement, MASKS, small, SESSION).copy_columns == (CARD,), "COPY leaves generated columns out"
+    assert output_plan(statement, MASKS, small, SESSION).copy.masks == (CARD,), "COPY leaves generated columns out"

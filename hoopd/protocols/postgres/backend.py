@@ -138,6 +138,13 @@ def parse_parameter_status(payload: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
+def parse_copy_response(payload: bytes) -> tuple[int, bool]:
+    """CopyOutResponse: how many columns, and whether in the binary format."""
+    fields = Fields(payload, "CopyOutResponse")
+    binary, columns = fields.take(1) == b"\1", fields.int16()
+    return columns, binary
+
+
 def backend_key(key: bytes) -> bytes:
     """Build BackendKeyData: process id (4 bytes) and secret (4 bytes in 3.0, up to 256 in 3.2) in one."""
     return message(BACKEND_KEY, key)

@@ -220,7 +220,7 @@ class Judge:
             if each.plan.refused is not None:
                 why, rules = each.plan.refused
                 return Refusal("42501", why, rules)
-            if each.masked and "copy-out" in each.statement.classes and each.plan.copy_columns is None:
+            if each.masked and "copy-out" in each.statement.classes and each.plan.copy is None:
                 return Refusal("42501", "COPY of what may hold masked columns cannot be masked; use SELECT")
         return None
 

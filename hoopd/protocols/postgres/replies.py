@@ -330,7 +330,8 @@ class Replies:
 
     def _copy_out(self, buffer: bytes, at: int, end: int) -> None:
         expected = self._head("query", "execute")
-        self.results.copy_begins(self._running())
+        columns, binary = backend.parse_copy_response(buffer[at + HEADER_SIZE : end])
+        self.results.copy_begins(self._running(), columns, binary)
         self._tell(expected, buffer[at:end])
 
     def copy_data(self, buffer: bytes, at: int, stop: int, count: int) -> None:

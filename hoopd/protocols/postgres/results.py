@@ -15,13 +15,12 @@ from hoopd.masking.typed import column_masker
 from hoopd.protocols.postgres import backend
 from hoopd.protocols.postgres.backend import Column
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT16
-from hoopd.protocols.postgres.rows import Masks, Redact, mask_copy_line, mask_rows, nothing, pass_over, sample
+from hoopd.protocols.postgres.copied import CopyMasker
+from hoopd.protocols.postgres.rows import Masks, Redact, mask_rows, nothing, pass_over, sample
 from hoopd.protocols.postgres.session import AskCancel, AskRefresh, Run
 from hoopd.protocols.postgres.state import State
 from hoopd.sql.lineage import Field, OutputPlan
 from hoopd.values import Mask
-
-_TEXT = 25
 
 
 class _All(Sequence["Redact | None"]):
@@ -214,27 +213,32 @@ class Results:
 
     # -- COPY --------------------------------------------------------------------------------------------------
 
-    def copy_begins(self, run: Run) -> None:
+    def copy_begins(self, run: Run, columns: int, binary: bool) -> None:
         """CopyOutResponse came."""
         judged = run.judged
         if judged is not None and "copy-out" not in judged.statement.classes:
             raise TargetError("the target sends COPY output that no statement announced")
         run.copying = run.ready = True
         if judged is not None:
-            run.masks = self._copy_masks(judged.plan)
+            run.copier = self._copy_masker(judged.plan, columns, binary)
             run.record_masks = run.masks if judged.record_plan is judged.plan else _All()
         elif self.state.judge.record_masks():
             run.record_masks = _All()
 
-    def _copy_masks(self, plan: OutputPlan) -> Masks | None:
+    def _copy_masker(self, plan: OutputPlan, columns: int, binary: bool) -> CopyMasker | None:
         if plan.untouched:
             return None
-        if plan.copy_columns is None:
+        copy = plan.copy
+        if copy is None:
             raise TargetError("COPY output that cannot be masked was not refused")
+        if columns != len(copy.masks) or binary != (copy.format.kind == "binary"):
+            raise TargetError("the target sends other COPY output than was asked for")
         masker = self.state.masker()
-        return [
-            None if mask is None else column_masker(masker, mask, _TEXT, 0) for mask in plan.copy_columns
-        ]  # in text format every type is text
+        masks = [
+            None if mask is None else column_masker(masker, mask, type_oid, int(binary))
+            for mask, type_oid in zip(copy.masks, copy.types, strict=True)
+        ]
+        return CopyMasker(copy.format, masks, copy.names)
 
     def copy_lines(self, run: Run, buffer: bytes, at: int, stop: int, count: int) -> bytes:
         """C{count} whole CopyData messages from C{at} to C{stop}; PostgreSQL sends a line in each.
@@ -249,7 +253,7 @@ class Results:
                 stop, count = self._cut(run, buffer, at, stop, allowed), allowed
         if not count:
             return b""
-        octets = buffer[at:stop] if run.masks is None else self._masked_lines(run.masks, buffer, at, stop)
+        octets = buffer[at:stop] if run.copier is None else self._masked_lines(run.copier, buffer, at, stop)
         if run.record_masks is run.masks:
             if run.digest is None:
                 run.digest = hashlib.sha256()
@@ -259,12 +263,11 @@ class Results:
         return octets
 
     @staticmethod
-    def _masked_lines(masks: Masks, buffer: bytes, at: int, stop: int) -> bytes:
+    def _masked_lines(copier: CopyMasker, buffer: bytes, at: int, stop: int) -> bytes:
         lines: list[bytes] = []
         while at < stop:
             end = pass_over(buffer, at, stop, 1)
-            line = mask_copy_line(buffer[at + HEADER_SIZE : end], masks)
-            lines.append(backend.message(backend.COPY_DATA, line))
+            lines.append(backend.message(backend.COPY_DATA, copier.message(buffer[at + HEADER_SIZE : end])))
             at = end
         return b"".join(lines)
 

@@ -1,7 +1,7 @@
-"""Masks on rows, whole chunks at a time: DataRow messages and lines of COPY in text format.
+"""Masks on rows, whole chunks at a time: DataRow messages; COPY is L{hoopd.protocols.postgres.copied}'s.
 
 Not which columns (L{hoopd.sql.lineage}) nor what is shown (L{hoopd.masking}). Specification: PostgreSQL
-documentation, "Message Formats" (DataRow), and COPY, "Text Format".
+documentation, "Message Formats" (DataRow).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ __all__ = [
     "HOW",
     "Masks",
     "Redact",
-    "mask_copy_line",
     "mask_rows",
     "nothing",
     "pass_over",
@@ -90,44 +89,3 @@ def _shown(value: bytes | None, format: int) -> str | None:
     if format == 1:
         return "\\x" + value.hex()
     return value.decode("utf-8", "backslashreplace")
-
-
-_UNESCAPE = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
-_ESCAPE = {ord(raw): b"\\" + name for name, raw in _UNESCAPE.items()} | {ord("\\"): b"\\\\"}
-
-
-def mask_copy_line(line: bytes, masks: Masks) -> bytes:
-    """Mask one line of COPY TO in text format with default options, end of line included.
-
-    @raise TargetError: not exactly one line of that many columns
-    """
-    if line[-1:] != b"\n" or line.count(b"\n") != 1:
-        raise TargetError("the target sent COPY rows that cannot be told apart")
-    values = line[:-1].split(b"\t")
-    # a table without columns is one empty value
-    if len(values) != max(1, len(masks)):
-        raise TargetError("the target sent a COPY row unlike its description")
-    for number, mask in enumerate(masks):
-        if mask is not None and values[number] != b"\\N":
-            value = mask(_unescaped(values[number]))
-            values[number] = b"\\N" if value is None else _escaped(value)
-    return b"\t".join(values) + b"\n"
-
-
-def _unescaped(value: bytes) -> bytes:
-    if b"\\" not in value:
-        return value
-    first, *rest = value.split(b"\\")
-    parts = [first]
-    each = iter(rest)
-    for part in each:
-        if part:
-            parts.append(_UNESCAPE.get(part[:1], part[:1]) + part[1:])
-        else:
-            # a doubled backslash: the piece between was empty, and the next is literal
-            parts.append(b"\\" + next(each, b""))
-    return b"".join(parts)
-
-
-def _escaped(value: bytes) -> bytes:
-    return b"".join(_ESCAPE.get(octet) or bytes((octet,)) for octet in value)

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import Factory, define, field, frozen
 
 from hoopd.protocols.postgres.backend import Column
+from hoopd.protocols.postgres.copied import CopyMasker
 from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judged, Judgement, Refusal
 from hoopd.protocols.postgres.names import Change
@@ -98,6 +99,7 @@ class Run:
     columns: tuple[Column, ...] | None = None
     ready: bool = False
     masks: Masks | None = None
+    copier: CopyMasker | None = None
     record_masks: Masks | None = None
     rows: int = 0
     octets: int = 0

@@ -8,7 +8,7 @@ from hoopd.errors import TargetError
 from hoopd.protocols.postgres import withhold
 from hoopd.protocols.postgres.backend import data_row, error_payload, parse_data_row, parse_error
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT32
-from hoopd.protocols.postgres.rows import mask_copy_line, mask_rows, nothing, sample
+from hoopd.protocols.postgres.rows import mask_rows, nothing, sample
 
 VALUES = st.one_of(st.none(), st.binary(max_size=12))
 
@@ -48,32 +48,6 @@ def test_sample() -> None:
     wire = data_row((b"a", None, b"\x01")) + data_row((b"b", b"\xff", b"\x02"))
     assert sample(wire, 0, len(wire), 9, None, (0, 0, 1)) == [["a", None, "\\x01"], ["b", "\\xff", "\\x02"]]
     assert sample(wire, 0, len(wire), 1, [nothing] * 3, ()) == [[None, None, None]]
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.text(max_size=8).map(str.encode).filter(lambda value: b"\0" not in value), min_size=2, max_size=2))
-def test_copy_lines(values: list[bytes]) -> None:
-    def escaped(value: bytes) -> bytes:
-        for raw, shown in ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r")):
-            value = value.replace(raw, shown)
-        return value
-
-    seen: list[bytes] = []
-
-    def mask(value: bytes) -> bytes:
-        seen.append(value)
-        return b"a\tb\\"
-
-    line = b"\t".join(map(escaped, values)) + b"\n"
-    assert mask_copy_line(line, [None, mask]) == escaped(values[0]) + b"\ta\\tb\\\\\n"
-    assert seen == [values[1]]
-    assert mask_copy_line(b"1\t\\N\n", [None, mask]) == b"1\t\\N\n"
-
-
-@pytest.mark.parametrize("line", [b"1\t2", b"1\n", b"1\t2\t3\n", b"1\t2\n3\t4\n", b""])
-def test_copy_lines_unlike_their_description(line: bytes) -> None:
-    with pytest.raises(TargetError):
-        mask_copy_line(line, [nothing, None])
 
 
 CARD = b"4111111111111111"
