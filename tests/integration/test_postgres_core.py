@@ -188,7 +188,7 @@ class PsqlTests(GatewayCase):
     async def test_copy(self) -> None:
         out, err, _ = await self.psql("\\copy customers TO STDOUT")
         self.assertEqual(err, "")
-        self.assertIn("Ann\tann@example.org\t****1111\t****1111", out)
+        self.assertIn("Ann\tann@example.org\t****1111\t\\N", out)
         self.assertNotIn(CARD, out)
         path = self.file()
         path.write_text("71\t1\t1\tcopied\n72\t1\t2\tcopied\n")
@@ -376,10 +376,14 @@ class DriverTests(GatewayCase):
                 seen["after"] = connection.execute("SELECT 5").fetchall()
                 with connection.cursor() as cursor, cursor.copy("COPY customers (id, card_number) TO STDOUT") as copy:
                     seen["copy"] = b"".join(bytes(each) for each in copy)
+                query = "COPY (SELECT id, card_number, card FROM customers ORDER BY id LIMIT 1) TO STDOUT (FORMAT binary)"
+                with connection.cursor() as cursor, cursor.copy(query) as copy:
+                    copy.set_types(["int4", "text", "int8"])
+                    seen["copy binary"] = list(copy.rows())
                 try:
-                    connection.execute("COPY (SELECT card_number FROM customers) TO STDOUT")
+                    connection.execute("COPY customers TO STDOUT (ENCODING 'LATIN1')")
                 except psycopg.Error as error:
-                    seen["copy query"] = error.sqlstate
+                    seen["copy refused"] = error.sqlstate
                 with connection.cursor() as cursor:
                     with cursor.copy("COPY orders (total, note) FROM STDIN") as copy:
                         for number in range(1000):
@@ -397,7 +401,8 @@ class DriverTests(GatewayCase):
         self.assertEqual(seen["refused"], "42501")
         self.assertEqual(seen["after"], [(5,)])
         self.assertEqual(seen["copy"], b"1\t****1111\n2\t****0004\n3\t\\N\n")
-        self.assertEqual(seen["copy query"], "42501")
+        self.assertEqual(seen["copy binary"], [(1, "****1111", None)])
+        self.assertEqual(seen["copy refused"], "42501")
         self.assertEqual(seen["bulk"], (1000,))
         self.assertEqual(self.server.query("SELECT count(*) FROM orders WHERE note = 'p'"), "0")
         self.server.query("DELETE FROM orders WHERE note LIKE 'bulk%'")
