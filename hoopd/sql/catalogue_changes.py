@@ -49,11 +49,11 @@ _READS: Mapping[str, tuple[str, ...]] = {
     "inherits": ("inheritance",),
     "views": ("rules", "dependencies"),
     "view_functions": ("rules", "dependencies", "functions"),
+    "functions": ("functions", "schemas", "dependencies"),
+    "operators": ("operators", "dependencies"),
     "ruled": ("rules", "triggers"),
     # they are written with names of everything that they use
     "definitions": ("rules", "relations", "attributes", "schemas", "functions", "operators"),
-    "functions": ("functions", "schemas", "dependencies"),
-    "operators": ("operators", "dependencies"),
 }
 
 #: one row; L{changed} compares two of them. Asked under C{search_path = pg_catalog}.
