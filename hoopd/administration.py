@@ -92,13 +92,18 @@ class Administration:
             return await self._login(arguments)
         # Control vouches for nothing but that the caller is on this machine or came over its TLS.
         caller: Identity = await self.identities.authenticate(Proof("", token, Peer("127.0.0.1", 0, True)))
+        return await self.act(caller, verb, arguments, token)
+
+    async def act(self, caller: Identity, verb: str, arguments: Arguments, token: Secret | None = None) -> Any:
+        """What C{caller}, who is proven, asks for; as L{IAdministration.call}. @param token: their proof, where it is one"""
+        check_arguments(verb, arguments)
         needed = VERBS[verb].duties
         subject = str(arguments.get("name") or arguments.get("id") or "")
         if needed and not caller.duties & set(needed):
             self.event("administration.refused", {"by": caller.name, "verb": verb, "why": "duty"})
             raise _lacking(verb, needed, caller)
         try:
-            if verb == "request.statements":
+            if verb == "request.statements" and token is not None:
                 # judged in a session of the caller's own, which begins as any other does: by proof
                 result = await self.request_statements(caller, arguments, token)
             else:

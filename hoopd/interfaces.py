@@ -118,6 +118,31 @@ class ISshCredentials(Interface):
         @raise hoopd.errors.Denied
         """
 
+    def certify_host(key):
+        """A host certificate for one of the gateway's own host keys, in the names of its SSH targets.
+
+        @param key: public, in wire form; one of those that C{[listen.ssh]} names
+        @return: Deferred of the certificate in wire form, bytes
+        @raise hoopd.errors.Denied: it is none of them
+        """
+
+
+class ILobby(Interface):
+    """People who are proven and in no session, as workers see them. A pass opens no target."""
+
+    def enter(proof):
+        """@return: Deferred of L{hoopd.values.Pass}. @raise hoopd.errors.AuthenticationFailed"""
+
+    def call(token, verb, arguments):
+        """Ask as whoever holds the pass: a verb of L{hoopd.flow.lobby.VERBS}.
+
+        @return: Deferred of a JSON-able value
+        @raise hoopd.errors.Denied: not entitled, or the pass is void. @raise KeyError, ValueError: as L{IAdministration.call}
+        """
+
+    def leave(token):
+        """@return: Deferred of None: the pass is void"""
+
 
 class ISessions(Interface):
     """Life of sessions, as workers see it: the broker's side of the route."""
@@ -352,6 +377,7 @@ class IWorker(Interface):
     vault = Attribute("the challenge answering part of L{ICredentialVault}")
     break_glass = Attribute("L{IBreakGlass}")
     ssh = Attribute("L{ISshCredentials}")
+    lobby = Attribute("L{ILobby}")
     policy = Attribute("the present L{IPolicyService}; replaced when the broker sends a new snapshot")
     masker = Attribute("the present L{IMasker}")
     config = Attribute("the listener's configuration: L{hoopd.config.schema.Listener}")

@@ -482,6 +482,14 @@ class SshOffer:
 
 
 @frozen
+class Pass:
+    """Somebody is proven, and in no session. @ivar token: unguessable; the broker knows them by it"""
+
+    identity: Identity
+    token: Secret
+
+
+@frozen
 class Event:
     """One decision or act for the log, as a versioned line. C{name} is in L{hoopd.audit.events.CATALOGUE}."""
 

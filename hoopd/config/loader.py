@@ -235,6 +235,8 @@ def _check_host_keys(listener: Listener, key: str, reading: Reading, check_files
         reading.wrong(f"{key}.host_keys", "is missing: clients must know whom they talk to", "hoopctl setup makes one")
     for path in listener.host_keys if check_files else ():
         check_key_mode(Path(path), f"{key}.host_keys", reading.file, reading.errors)
+        if not Path(path + ".pub").is_file():
+            reading.wrong(f"{key}.host_keys", f"{path}.pub is not there", f"ssh-keygen -y -f {path} > {path}.pub")
 
 
 def _check_duties(config: Config, reading: Reading) -> None:

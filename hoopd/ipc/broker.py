@@ -270,6 +270,25 @@ class WorkerConversation(Conversation):
     async def offer_ssh(self, grant: Grant, target: str, login: str) -> dict[str, Any]:
         return {"offer": await self.services.ssh.offer(grant, self._target(target), login)}
 
+    @c.CertifyHost.responder
+    async def certify_host(self, key: bytes) -> dict[str, Any]:
+        return {"certificate": await self.services.ssh.certify_host(key)}
+
+    # -- ILobby -----------------------------------------------------------------------------------------------
+
+    @c.EnterLobby.responder
+    async def enter_lobby(self, proof: Proof) -> dict[str, Any]:
+        return {"entered": await self.services.lobby.enter(proof)}
+
+    @c.CallFromLobby.responder
+    async def call_from_lobby(self, token: Secret, verb: str, arguments: Any) -> dict[str, Any]:
+        return {"result": await self.services.lobby.call(token, verb, arguments)}
+
+    @c.LeaveLobby.responder
+    async def leave_lobby(self, token: Secret) -> dict[str, Any]:
+        await self.services.lobby.leave(token)
+        return {}
+
     @c.SignSsh.responder
     async def sign_ssh(self, grant: Grant, signed: bytes) -> dict[str, Any]:
         return {"signature": await self.services.ssh.sign(grant, signed)}

@@ -22,6 +22,7 @@ from hoopd.values import (
     Grant,
     HeldOperation,
     Opening,
+    Pass,
     Peer,
     Proof,
     ScramServerFirst,
@@ -262,6 +263,30 @@ class OfferSsh(Call):
     commandName = b"offer-ssh/1"
     arguments = ((b"grant", Value(Grant)), (b"target", amp.Unicode()), (b"login", amp.Unicode()))
     response = ((b"offer", Value(SshOffer)),)
+
+
+class CertifyHost(Call):
+    commandName = b"certify-host/1"
+    arguments = ((b"key", Document()),)
+    response = ((b"certificate", Document()),)
+    repeat = True
+
+
+class EnterLobby(Call):
+    commandName = b"enter-lobby/1"
+    arguments = ((b"proof", Value(Proof)),)
+    response = ((b"entered", Value(Pass)),)
+
+
+class CallFromLobby(Call):
+    commandName = b"call-from-lobby/1"
+    arguments = ((b"token", Value(Secret)), (b"verb", amp.Unicode()), (b"arguments", Value(Any)))
+    response = ((b"result", Value(Any)),)
+
+
+class LeaveLobby(Call):
+    commandName = b"leave-lobby/1"
+    arguments = ((b"token", Value(Secret)),)
 
 
 class SignSsh(Call):

@@ -15,7 +15,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.errors import Denied
-from hoopd.interfaces import IAdministration, IApprovals, IBreakGlass, ICredentialVault, ISessions, ISshCredentials
+from hoopd.interfaces import (
+    IAdministration,
+    IApprovals,
+    IBreakGlass,
+    ICredentialVault,
+    ILobby,
+    ISessions,
+    ISshCredentials,
+)
 from hoopd.ipc import commands as c
 from hoopd.ipc.end import unless_away
 from hoopd.ipc.link import Link
@@ -28,6 +36,7 @@ from hoopd.values import (
     HeldOperation,
     Identity,
     Opening,
+    Pass,
     Peer,
     Proof,
     Scope,
@@ -222,8 +231,29 @@ class RemoteSshCredentials:
     def offer(self, grant: Grant, target: Target, login: str) -> Deferred[SshOffer]:
         return self._link.call(c.OfferSsh, grant=grant, target=target.name, login=login).addCallback(_take("offer"))
 
+    def certify_host(self, key: bytes) -> Deferred[bytes]:
+        return self._link.call(c.CertifyHost, key=key).addCallback(_take("certificate"))
+
     def sign(self, grant: Grant, signed: bytes) -> Deferred[bytes]:
         return self._link.call(c.SignSsh, grant=grant, signed=signed).addCallback(_take("signature"))
+
+
+@implementer(ILobby)
+class RemoteLobby:
+    """L{ILobby} in a worker."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def enter(self, proof: Proof) -> Deferred[Pass]:
+        return self._link.call(c.EnterLobby, proof=proof).addCallback(_take("entered"))
+
+    def call(self, token: Secret, verb: str, arguments: Mapping[str, Any]) -> Deferred[Any]:
+        call = self._link.call(c.CallFromLobby, token=token, verb=verb, arguments=dict(arguments))
+        return call.addCallback(_take("result"))
+
+    def leave(self, token: Secret) -> Deferred[None]:
+        return self._link.call(c.LeaveLobby, token=token).addCallback(_none)
 
 
 @implementer(IAdministration)

@@ -34,6 +34,7 @@ from hoopd.breakglass.sessions import WorkerBreakGlass
 from hoopd.breakglass.tables import MIGRATIONS as BREAK_GLASS_TABLES
 from hoopd.errors import RecordError, Unavailable
 from hoopd.flow.admission import Admissions
+from hoopd.flow.lobby import Lobby, WorkerLobby
 from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
 from hoopd.flow.worker_views import WorkerApprovals, WorkerSessions
 from hoopd.identity.bootstrap import Bootstrap
@@ -57,7 +58,7 @@ from hoopd.vault.ssh_authorities import MIGRATIONS as SSH_AUTHORITIES_TABLES
 from hoopd.vault.ssh_authorities import Authorities
 from hoopd.vault.ssh_credentials import SshCredentials
 from hoopd.vault.ssh_hosts import MIGRATIONS as SSH_HOSTS_TABLES
-from hoopd.vault.ssh_hosts import HostKeys
+from hoopd.vault.ssh_hosts import HostKeys, own_keys
 from hoopd.vault.tables import MIGRATIONS as VAULT_TABLES
 from hoopd.vault.vault import Vault
 
@@ -92,6 +93,7 @@ class WorkerServices:
     break_glass: Any
     vault: Any
     ssh: Any
+    lobby: Any
     targets: Any
 
 
@@ -143,7 +145,15 @@ class Broker:
         pepper = await self.vault.internal("token-pepper")
         authorities = Authorities(self.store, self.vault, reactor)
         await authorities.start()
-        self.ssh = SshCredentials(self.vault, authorities, HostKeys(self.store), reactor, os.urandom)
+        self.ssh = SshCredentials(
+            self.vault,
+            authorities,
+            HostKeys(self.store),
+            reactor,
+            os.urandom,
+            lambda: self._policy.targets(),
+            own_keys(self.config.listen),
+        )
         self._policy = PolicySnapshot.load(
             self.context.policies, self.config.targets, await self.vault.internal("mask-key"), test=False
         )
@@ -280,6 +290,7 @@ class Broker:
                 reactor.seconds(),
             ),
         )
+        self.lobby = Lobby(self.identities, self.administration.act, reactor, os.urandom)
         await self.ledger.append("started", {"version": hoopd.__version__, "policy": self._policy.version})
         for name, clashing in (await self.identities.clashing()).items():
             self.event("identity.duties-clash", {"identity": name, "duties": clashing})
@@ -317,11 +328,13 @@ class Broker:
             break_glass=WorkerBreakGlass(worker, self.admissions, self.break_glass),
             vault=self.vault,
             ssh=self.ssh,
+            lobby=WorkerLobby(worker, self.lobby),
             targets=self._policy.targets(),
         )
 
     def worker_gone(self, worker: str) -> None:
         if self._started:
+            self.lobby.worker_gone(worker)
             gone = Deferred.fromCoroutine(self.admissions.worker_gone(worker))
             gone.addErrback(lambda failure: self.log.failure("ending {worker}", failure=failure, worker=worker))
 
@@ -364,6 +377,7 @@ class Broker:
     def _revoked(self, revocation: Revocation) -> None:
         identity, token, why = revocation.identity, revocation.token, revocation.why
         self.admissions.revoke(identity, token, why)
+        self.lobby.revoke(identity, token)
         resting = Deferred.fromCoroutine(self._end_resting(identity, token, why))
         resting.addErrback(lambda failure: self.log.failure("SSH keys of {who}", failure=failure, who=identity))
         ended = self.break_glass.revoked(identity, token, why)
@@ -373,6 +387,7 @@ class Broker:
         """Sessions on SSH certificates that were made on a token end with it."""
         for id in await self.ssh_keys.made_on(identity, token) if token else ():
             self.admissions.revoke(identity, id, why)
+            self.lobby.revoke(identity, id)
 
     def _processes(self) -> Deferred[Any]:
         assert self.context.processes is not None

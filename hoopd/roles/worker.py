@@ -22,7 +22,14 @@ from hoopd.config.schema import IdentityConfig, Listener
 from hoopd.errors import Unavailable
 from hoopd.interfaces import IRecorder, IWorker
 from hoopd.ipc.interfaces import IWorkerRole
-from hoopd.ipc.stubs import RemoteApprovals, RemoteBreakGlass, RemoteSessions, RemoteSshCredentials, RemoteVault
+from hoopd.ipc.stubs import (
+    RemoteApprovals,
+    RemoteBreakGlass,
+    RemoteLobby,
+    RemoteSessions,
+    RemoteSshCredentials,
+    RemoteVault,
+)
 from hoopd.masking.redactors import Redactors
 from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.protocols.postgres.oauthbearer import Discovery
@@ -54,6 +61,7 @@ class Worker:
         self.vault = RemoteVault(context.link)
         self.break_glass = RemoteBreakGlass(context.link)
         self.ssh = RemoteSshCredentials(context.link)
+        self.lobby = RemoteLobby(context.link)
         self.policy: Any = None
         self.masker: Any = None
         self.asks_certificates = bool(context.config.identity.certificates)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from hoopd.errors import Denied, PeerError, TargetError
 from hoopd.interfaces import ISshCredentials
+from hoopd.protocols.ssh import keys
 from hoopd.protocols.ssh.messages import Reader
 from hoopd.secret import Secret
 from hoopd.values import Grant, SshOffer, Target
@@ -30,6 +31,9 @@ from hoopd.vault.ssh_hosts import HostKeys
 
 #: a sign-in takes a second; a certificate that is stolen from a host's memory is worth nothing later
 LIFETIME = 120.0
+
+#: a gateway's own host certificate is renewed long before
+HOST_LIFETIME = 24 * 3600.0
 
 #: RFC 4252 section 7
 _USERAUTH_REQUEST = 50
@@ -53,6 +57,8 @@ class SshCredentials:
     @ivar vault: L{hoopd.vault.vault.Vault}: its grants and its secrets.
     @ivar clock: IReactorTime.
     @ivar entropy: C{(number of bytes) -> bytes}
+    @ivar targets: C{() -> mapping of name to Target}, as they are now.
+    @ivar own_keys: public host keys of the gateway's listeners, in wire form.
     """
 
     vault: Any
@@ -60,6 +66,8 @@ class SshCredentials:
     hosts: HostKeys
     clock: Any
     entropy: Callable[[int], bytes]
+    targets: Callable[[], Mapping[str, Target]]
+    own_keys: frozenset[bytes] = frozenset()
     _offered: dict[bytes, _Offered] = field(factory=dict, init=False, repr=False)
 
     def check_host(self, grant: Grant, target: Target, key: bytes) -> Deferred[None]:
@@ -109,6 +117,23 @@ class SshCredentials:
         except KeyError:
             raise TargetError(f"no credential is stored for target {target.name}") from None
         return secret
+
+    def certify_host(self, key: bytes) -> Deferred[bytes]:
+        """See L{ISshCredentials.certify_host}."""
+
+        async def work() -> bytes:
+            if key not in self.own_keys:
+                raise Denied("that is none of the listener's host keys")
+            names = sorted(name for name, target in self.targets().items() if target.protocol == "ssh")
+            if not names:
+                raise Denied("there is no SSH target to be certified for")
+            serial = int.from_bytes(self.entropy(8), "big")
+            certificate = self.authorities.signing("host").host(
+                keys.read(key).key, names, "hoopd", serial, self.clock.seconds(), HOST_LIFETIME
+            )
+            return base64.b64decode(certificate.public_bytes().split(b" ")[1])
+
+        return Deferred.fromCoroutine(work())
 
     def sign(self, grant: Grant, signed: bytes) -> Deferred[bytes]:
         """See L{ISshCredentials.sign}."""

@@ -7,12 +7,15 @@ administrator who trusts it does so by name, on record. Specification: OpenSSH's
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, SSHCertificate, SSHCertificateType
 
+from hoopd.config.schema import Listener
 from hoopd.errors import PeerError, TargetError
 from hoopd.protocols.ssh import keys
 from hoopd.store.connection import Transaction
@@ -45,6 +48,12 @@ class TrustedHost:
     fingerprint: str
     trusted_at: float
     trusted_by: str
+
+
+def own_keys(listeners: Mapping[str, Listener]) -> frozenset[bytes]:
+    """The public host keys of the gateway's own listeners, in wire form, from the .pub files beside the private ones."""
+    paths = [path for listener in listeners.values() for path in listener.host_keys]
+    return frozenset(keys.parse(Path(path + ".pub").read_text()).blob for path in paths)
 
 
 def problem(line: str) -> str:

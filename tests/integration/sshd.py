@@ -185,10 +185,18 @@ class SshGateway(Gateway):
         """sshpass takes the token from here."""
         return {**os.environ, "SSHPASS": self.tokens[who]}
 
-    def ssh(self, who: str, *words: str, options: tuple[str, ...] = (), text: str = "", timeout: float = 60) -> Done:
+    def ssh(
+        self,
+        who: str,
+        *words: str,
+        options: tuple[str, ...] = (),
+        text: str = "",
+        timeout: float = 60,
+        to: str = "web1@127.0.0.1",
+    ) -> Done:
         """stock ssh to the target as C{who}, with a token."""
         return subprocess.run(
-            ["sshpass", "-e", "-P", "Token:", "ssh", *self.ssh_words(*options), "web1@127.0.0.1", *words],
+            ["sshpass", "-e", "-P", "Token:", "ssh", *self.ssh_words(*options), to, *words],
             env=self.ssh_environment(who),
             input=text,
             capture_output=True,

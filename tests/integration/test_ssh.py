@@ -72,8 +72,11 @@ def test_a_refusal_says_why_and_nothing_reaches_the_host(gateway: SshGateway) ->
 
 def test_who_has_no_rule_gets_no_session_and_learns_nothing_of_targets(gateway: SshGateway) -> None:
     refused = gateway.ssh("user:mo", "true")
-    assert refused.returncode == 255
+    assert refused.returncode == 127
     assert "no target called 'web1' is open to user:mo" in refused.stderr
+    nowhere = gateway.ssh("user:mo", "true", to="nowhere@127.0.0.1")
+    assert (nowhere.returncode, nowhere.stdout) == (127, "")
+    assert nowhere.stderr.replace("nowhere", "web1") == refused.stderr
     wrong = subprocess.run(
         ["sshpass", "-p", "hoopd_wrong", "-P", "Token:", "ssh", *gateway.ssh_words(), "web1@127.0.0.1", "true"],
         capture_output=True, text=True, timeout=60,

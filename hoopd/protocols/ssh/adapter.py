@@ -1,7 +1,7 @@
 """The client's connection to the listener: key exchange, proof, session, end; thin Twisted over the core.
 
-It owns the login's timeout and the pumping of messages between the two transports and L{hoopd.protocols.ssh.session}. Errors are
-turned into the protocol's own here, once: before the session a DISCONNECT with its reason, in it a line on standard error.
+It owns the login's timeout and the choice of what the client comes to: a session at a target (L{hoopd.protocols.ssh.relay}), or the
+gateway itself (L{hoopd.protocols.ssh.visit}). Errors are turned into the protocol's own here, once: a DISCONNECT with its reason.
 """
 
 from __future__ import annotations
@@ -10,23 +10,19 @@ from typing import Any
 
 from twisted.conch.ssh import transport as conch
 from twisted.conch.ssh.service import SSHService
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from hoopd.display import visible
-from hoopd.errors import Denied, HoopdError, PeerError, TargetError, Unavailable
-from hoopd.flow.route import Notice, Route, Withdrawn
-from hoopd.protocols.liveness import answers
+from hoopd.errors import AuthenticationFailed, Denied, HoopdError, PeerError, TargetError, Unavailable
 from hoopd.protocols.ssh.authentication import ALGORITHMS, Authentication
-from hoopd.protocols.ssh.permission import Ask, Judged, Permission
-from hoopd.protocols.ssh.session import Limits, Session
-from hoopd.protocols.ssh.target import TargetConnection, connect
+from hoopd.protocols.ssh.operations import Refusal
+from hoopd.protocols.ssh.relay import Relay
 from hoopd.protocols.ssh.transport import ServerTransport
+from hoopd.protocols.ssh.visit import Visit
 from hoopd.secret import Secret
-from hoopd.values import Admission, Approval, Operation, Peer, Proof
+from hoopd.values import Admission, Identity, Pass, Peer, Proof
 
 #: a peer that does not read why must not keep the socket
 LINGER = 10.0
@@ -43,22 +39,24 @@ class ClientConnection(ServerTransport):
 
     @ivar session: session id once admitted, else None.
     @ivar identified: C{(session id, token)} once admitted.
+    @param jump: inside another connection: the target that was asked for, and who the other one proved to be.
     """
 
     log = Logger()
     transport: Any
     signature_algorithms = tuple(sorted(ALGORITHMS))
 
-    def __init__(self, factory: Any, peer_address: Any) -> None:
+    def __init__(self, factory: Any, peer: Peer, jump: tuple[str, Identity] | None = None) -> None:
         self.session: str | None = None
         self.identified: tuple[str, Secret] | None = None
         self.clock = factory.worker.reactor
         self._worker = factory.worker
         self._plugin = factory
-        self._peer = Peer(getattr(peer_address, "host", ""), getattr(peer_address, "port", 0), True)
+        self.peer = peer
+        self._jump = jump
         self._timer: Any = None
         self._over = ""
-        self._relay: Relay | None = None
+        self._relay: Relay | Visit | None = None
         self._opening: Deferred[Any] | None = None
 
     # -- connection --------------------------------------------------------------------------------------------
@@ -99,7 +97,7 @@ class ClientConnection(ServerTransport):
             return
         self._over = why or "ended"
         if isinstance(error, PeerError):
-            fields = {"peer": self._peer.address, "session": self.session, "protocol": "ssh", "what": str(error)}
+            fields = {"peer": self.peer.address, "session": self.session, "protocol": "ssh", "what": str(error)}
             self._worker.event("peer.error", fields)
         elif isinstance(error, TargetError):
             self._worker.event("target.error", {"session": self.session, "target": self._target, "what": str(error)})
@@ -128,29 +126,65 @@ class ClientConnection(ServerTransport):
         """The service that a client may ask for now; None for any other."""
         if name != Authentication.name or self.service is not None:
             return None
-        return lambda: Authentication(lambda: self._peer, self._admit, self._admitted, self._not_admitted)
+        return lambda: Authentication(lambda: self.peer, self._admit, self._admitted, self._not_admitted)
 
-    def _admit(self, user: str, proof: Proof) -> Deferred[Relay]:
+    def _admit(self, user: str, proof: Proof) -> Deferred[Relay | Visit]:
         return Deferred.fromCoroutine(self._open(user, proof))
 
-    async def _open(self, user: str, proof: Proof) -> Relay:
-        login, self._target = named(user)
-        admission: Admission = await self._worker.sessions.admit(proof, self._target, "ssh")
+    async def _open(self, user: str, proof: Proof) -> Relay | Visit:
+        if self._jump is not None:
+            target, outer = self._jump
+            return await self._session(target, outer, user, proof)
+        login, target = named(user)
+        known = self._worker.policy.targets().get(target)
+        if known is None or known.protocol != "ssh":
+            return await self._visit(target, proof)
+        try:
+            return await self._session(target, None, login, proof)
+        except AuthenticationFailed:
+            raise
+        except Denied:
+            if self._relay is not None:
+                raise
+            # as for one that is not there: who may not have it does not learn that it is
+            return await self._visit(target, proof)
+
+    async def _visit(self, target: str, proof: Proof) -> Visit:
+        held: Pass = await self._worker.lobby.enter(proof)
+        hint = "ask whoever runs this gateway for an allow rule, or check the spelling of the name before the @"
+        refusal = Refusal(f"no target called {target!r} is open to {held.identity.name}", (), hint)
+        relay = Visit(self, self._plugin, held, refusal.line)
+        self._still_there(relay)
+        self._relay = relay
+        return relay
+
+    async def _session(self, target: str, outer: Identity | None, login: str, proof: Proof) -> Relay:
+        self._target = target
+        admission: Admission = await self._worker.sessions.admit(proof, target, "ssh")
         relay = Relay(self, self._plugin, admission, login or admission.target.username)
+        self._still_there(relay)
+        self._relay = relay
+        self.session, self.identified = admission.session, (admission.session, admission.token)
+        inner = admission.identity
+        if outer is not None and (inner.name, inner.act) != (outer.name, outer.act):
+            raise Denied(
+                f"the way here was {outer.name}'s, and this is {inner.name}",
+                hint="prove the same identity to the gateway and to the target",
+            )
+        await relay.open()
+        return relay
+
+    def _still_there(self, relay: Relay | Visit) -> None:
         if self._over:
             relay.close(self._over)
             raise Unavailable("the client left before the session began")
-        self._relay = relay
-        self.session, self.identified = admission.session, (admission.session, admission.token)
-        await relay.open()
-        return relay
 
     def _not_admitted(self, error: BaseException) -> None:
         if not isinstance(error, HoopdError):
             self.log.failure("a session could not be opened", Failure(error))
         self.finish(error, f"not opened: {error}")
 
-    def _admitted(self, relay: Relay) -> None:
+    def _admitted(self, relay: Relay | Visit) -> None:
         self._logged_in()
         if not self._over:
             self.setService(ClientMessages(relay))
@@ -171,237 +205,12 @@ class ClientMessages(SSHService):
 
     name = b"ssh-connection"
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay | Visit) -> None:
         self._relay = relay
 
     def packetReceived(self, messageNum: int, packet: bytes) -> None:
         """Conch's name."""
         self._relay.client_message(messageNum, packet)
-
-
-@implementer(IPushProducer)
-class Flow:
-    """Pauses reading from one leg while the other is full. @ivar transport: the leg that is read"""
-
-    def __init__(self, transport: Any) -> None:
-        self.transport = transport
-
-    def pauseProducing(self) -> None:
-        self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """The other leg is gone: what ends the session is its connectionLost."""
-
-
-class Relay:
-    """One session under way: the two legs, the core, and what the core asks for.
-
-    @param user: L{ClientConnection}
-    @param plugin: L{hoopd.protocols.ssh.plugin.SshFactory}
-    """
-
-    log = Logger()
-
-    def __init__(self, user: ClientConnection, plugin: Any, admission: Admission, login: str) -> None:
-        self._user = user
-        self._plugin = plugin
-        self._worker = plugin.worker
-        self._admission = admission
-        self._login = login
-        self._over = ""
-        self._target: TargetConnection | None = None
-        self._connecting: Deferred[TargetConnection] | None = None
-        self._holds: list[Ask] = []
-        self._holding: Deferred[Any] | None = None
-        config = self._worker.config
-        self.route = Route(self._worker, admission, self._worker.recorder(admission), config.durability)
-        permission = Permission(admission.session, self.route, self._judge, lambda: self.core.context())
-        self.core = Session(
-            self.route,
-            permission,
-            login,
-            self._worker.reactor.seconds,
-            self._withdraw,
-            Limits(config.max_channels, config.record_bytes, config.record_input),
-        )
-
-    def _judge(self, operation: Operation) -> Judged:
-        admission, now = self._admission, self._now()
-        opening = self._worker.opening(admission.identity, admission.target.name, now)
-        decision = self._worker.policy.decide(admission.identity, admission.target, operation, now, opening)
-        return Judged(decision, opening)
-
-    def _now(self) -> float:
-        """Seconds since the epoch."""
-        seconds: float = self._worker.reactor.seconds()
-        return seconds
-
-    # -- opening -----------------------------------------------------------------------------------------------
-
-    async def open(self) -> None:
-        """Connect and sign in at the target. @raise Denied, TargetError, Unavailable, RecordError"""
-        admission, worker = self._admission, self._worker
-        self.route.record("state", {"name": "login", "value": visible(self._login)})
-        self._connecting = Deferred.fromCoroutine(
-            connect(worker.reactor, worker.ssh, admission.grant, admission.target, self._login, self._plugin.liveness)
-        )
-        self._target = await self._connecting
-        self._connecting = None
-        self._target.lost = self._lost
-        if self._over:
-            self._target.leave()
-            raise Unavailable("the client left before the session began")
-
-    def begin(self) -> None:
-        """The client may speak from now on."""
-        assert self._target is not None
-        self._target.received = self._target_message
-        # each leg stops while the other does not take what it brings
-        self._user.transport.registerProducer(Flow(self._target.transport), True)
-        self._target.transport.registerProducer(Flow(self._user.transport), True)
-
-    # -- messages ----------------------------------------------------------------------------------------------
-
-    def client_message(self, kind: int, payload: bytes) -> None:
-        """One message of the client. @raise PeerError"""
-        self._take(self.core.client_message, kind, payload)
-
-    def _target_message(self, kind: int, payload: bytes) -> None:
-        self._take(self.core.target_message, kind, payload)
-
-    def _take(self, call: Any, *arguments: Any) -> None:
-        if self._over:
-            return
-        try:
-            call(*arguments)
-        except HoopdError as error:
-            self._user.finish(error, str(error))
-            return
-        self._pump()
-
-    def _pump(self) -> None:
-        core, target = self.core, self._target
-        assert target is not None
-        while core.permission.asks:
-            self._ask(core.permission.asks.pop(0))
-        if core.to_client:
-            waiting, core.to_client = core.to_client, []
-            for kind, payload in waiting:
-                self._user.sendPacket(kind, payload)
-        if core.to_target:
-            waiting, core.to_target = core.to_target, []
-            for kind, payload in waiting:
-                target.sendPacket(kind, payload)
-
-    def _lost(self, why: str) -> None:
-        if not self._over:
-            self._user.finish(TargetError(why), why)
-
-    # -- asks --------------------------------------------------------------------------------------------------
-
-    def _ask(self, ask: Ask) -> None:
-        if ask.held is None:
-            synced = self.route.sync()
-            synced.addCallbacks(lambda _: self._released(ask, ask.approval), lambda failure: self._failed(ask, failure))
-            synced.addErrback(self._broke)
-            return
-        # one at a time: people decide on one after another as well
-        self._holds.append(ask)
-        if len(self._holds) == 1:
-            self._hold(ask)
-
-    def _hold(self, ask: Ask) -> None:
-        assert ask.held is not None
-        self._holding = holding = self.route.hold(
-            ask.number,
-            ask.held,
-            False,
-            lambda approval, notice: self._tell(ask, notice),
-            lambda approval: self._present(ask, approval),
-        )
-        holding.addCallbacks(
-            lambda approval: self._released(ask, approval.id if approval is not None else None),
-            lambda failure: self._failed(ask, failure),
-        )
-        holding.addErrback(self._broke).addBoth(self._next, ask)
-
-    def _next(self, result: Any, ask: Ask) -> None:
-        self._holding = None
-        if ask in self._holds:
-            self._holds.remove(ask)
-        if self._holds and not self._over:
-            self._hold(self._holds[0])
-
-    def _tell(self, ask: Ask, notice: Notice) -> None:
-        if self._over or ask.tell is None:
-            return
-        lines = (f"{notice.text}", notice.detail, f"to approve: {notice.hint}")
-        ask.tell("\n".join(f"hoopd: {visible(line)}" for line in lines if line))
-        self._pump()
-
-    async def _present(self, ask: Ask, approval: Approval) -> bool:
-        if self._over:
-            return False
-
-        def write() -> None:
-            if ask.tell is not None:
-                ask.tell(f"hoopd: {approval.id} is approved: running it")
-                self._pump()
-            else:
-                self._user.sendIgnore(b"")
-
-        there = await answers(self._worker.reactor, self._user.transport, write)
-        return there and not self._over
-
-    def _released(self, ask: Ask, approval: str | None) -> None:
-        if not self._over:
-            self._take(self.core.permission.released, ask, approval)
-
-    def _failed(self, ask: Ask, failure: Failure) -> None:
-        if failure.check(CancelledError) or self._over:
-            return
-        if not failure.check(HoopdError):
-            self.log.failure("an operation of {session} failed", failure, session=self._admission.session)
-        self._take(self.core.permission.refused, ask, failure.value or RuntimeError("no cause"))
-
-    def _broke(self, failure: Failure) -> None:
-        self.log.failure("a session of {target} failed", failure, target=self._admission.target.name)
-        self._user.finish(failure.value, "internal error")
-
-    def _withdraw(self, channel: int, why: str) -> None:
-        for ask in [each for each in self._holds if each.channel == channel]:
-            if ask is self._holds[0]:
-                self.route.withdraw(why)
-            else:
-                self._holds.remove(ask)
-                self.core.permission.refused(ask, Withdrawn(why))
-
-    # -- end ---------------------------------------------------------------------------------------------------
-
-    def close(self, why: str) -> None:
-        """Give everything back. Runs once."""
-        if self._over:
-            return
-        self._over = why
-        try:
-            self.core.close()
-        except HoopdError as error:
-            self.log.error("recording: {error}", error=str(error))
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.addErrback(lambda failure: None)
-            connecting.cancel()
-        holding, self._holding = self._holding, None
-        if holding is not None:
-            holding.cancel()
-        target, self._target = self._target, None
-        if target is not None:
-            target.lost = lambda why: None
-            target.leave()
-        self.route.close(why)
 
 
 def _reason(error: BaseException | None) -> int:

@@ -8,12 +8,40 @@ from typing import Any
 
 from twisted.conch.ssh.keys import Key
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.config.schema import Limits
 from hoopd.interfaces import IProtocolPlugin
 from hoopd.protocols.liveness import liveness
+from hoopd.protocols.ssh import keys
 from hoopd.protocols.ssh.adapter import ClientConnection
+from hoopd.values import Identity, Peer
+
+#: a host certificate lasts a day
+CERTIFY_EVERY = 3600.0
+
+#: the kinds of host key that a certificate is made for
+_PLAIN = frozenset({b"ssh-ed25519"})
+_CERTIFIED = tuple(kind + keys.CERTIFICATE for kind in sorted(_PLAIN))
+
+
+class HostCertificate:
+    """What Conch wants of a host key, both halves of it: the certificate in place of the key, and its signatures."""
+
+    def __init__(self, blob: bytes, key: Any) -> None:
+        self._blob = blob
+        self._key = key
+
+    def blob(self) -> bytes:
+        """Conch's name: what is shown."""
+        return self._blob
+
+    def sign(self, data: bytes, signatureType: bytes | None = None) -> bytes:
+        """Conch's name: the signature is the plain key's (PROTOCOL.certkeys)."""
+        signature: bytes = self._key.sign(data)
+        return signature
 
 
 class SshFactory(Factory):
@@ -24,20 +52,55 @@ class SshFactory(Factory):
     """
 
     noisy = False
+    log = Logger()
 
     def __init__(self, worker: Any, limits: Limits) -> None:
         self.worker = worker
         self.liveness = liveness(limits)
-        keys = [Key.fromString(Path(path).read_bytes()) for path in worker.config.host_keys]
-        self.privateKeys = {key.sshType(): key for key in keys}
-        self.publicKeys = {kind: key.public() for kind, key in self.privateKeys.items()}
+        loaded = [Key.fromString(Path(path).read_bytes()) for path in worker.config.host_keys]
+        self.privateKeys: dict[bytes, Any] = {key.sshType(): key for key in loaded}
+        self.publicKeys: dict[bytes, Any] = {kind: key.public() for kind, key in self.privateKeys.items()}
+        self._certified_for: frozenset[str] = frozenset()
+        self._certified_at = -CERTIFY_EVERY
+        self._renew_certificates()
         self._unknown: OrderedDict[ClientConnection, None] = OrderedDict()
 
     def buildProtocol(self, addr: Any) -> ClientConnection:
-        made = ClientConnection(self, addr)
-        made.factory = self  # type: ignore[assignment]
-        made.supportedPublicKeys = tuple(name for name in made.supportedPublicKeys if _kind(name) in self.privateKeys)
-        return made
+        return self._made(ClientConnection(self, Peer(getattr(addr, "host", ""), getattr(addr, "port", 0), True)))
+
+    def inner(self, peer: Peer, target: str, outer: Identity) -> ClientConnection:
+        """A connection inside another one. @param outer: who the other one proved to be"""
+        return self._made(ClientConnection(self, peer, (target, outer)))
+
+    def _made(self, client: ClientConnection) -> ClientConnection:
+        client.factory = self  # type: ignore[assignment]
+        self._renew_certificates()
+        client.supportedPublicKeys = tuple(
+            name for name in (*_CERTIFIED, *client.supportedPublicKeys) if _kind(name) in self.privateKeys
+        )
+        return client
+
+    # -- host certificates -------------------------------------------------------------------------------------
+
+    def _renew_certificates(self) -> None:
+        """Have host certificates made, in the names of the targets that there are now; what there is goes on meanwhile."""
+        names = frozenset(name for name, target in self.worker.policy.targets().items() if target.protocol == "ssh")
+        now = self.worker.reactor.seconds()
+        if not names or (names == self._certified_for and now - self._certified_at < CERTIFY_EVERY):
+            return
+        self._certified_for, self._certified_at = names, now
+        for kind in _PLAIN & set(self.privateKeys):
+            asked = self.worker.ssh.certify_host(self.publicKeys[kind].blob())
+            asked.addCallbacks(self._certificate, self._not_certified, callbackArgs=(kind,))
+
+    def _certificate(self, blob: bytes, kind: bytes) -> None:
+        made = HostCertificate(blob, self.privateKeys[kind])
+        self.privateKeys[kind + keys.CERTIFICATE] = self.publicKeys[kind + keys.CERTIFICATE] = made
+
+    def _not_certified(self, failure: Failure) -> None:
+        # clients that pin the plain key do not miss it; the next connection asks again
+        self._certified_at = -CERTIFY_EVERY
+        self.log.warn("no host certificate: {why}", why=failure.getErrorMessage())
 
     def getService(self, transport: ClientConnection, service: bytes) -> Any:
         """Conch's name."""

@@ -1,0 +1,88 @@
+"""What can be typed behind C{ssh gateway}: deciding on what waits; words in, verb and arguments out, answer in, text out; pure.
+
+For people who hold a phone and a terminal, and no hoopctl. Duties are the broker's to check, as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from hoopd.display import utc, visible
+
+HELP = """\
+approvals            what waits for approval
+show ID              one request: who, where, what exactly, why
+approve ID REASON…   say yes
+deny ID REASON…      say no
+whoami               who you are here
+Sessions at targets: ssh TARGET@gateway, or ssh -J gateway TARGET."""
+
+
+@frozen
+class Asked:
+    """A command of the gateway's. @ivar verb: empty where it is answered without asking"""
+
+    verb: str
+    arguments: Mapping[str, Any] = {}
+    text: str = ""
+    status: int = 0
+
+
+def asked(words: Sequence[str]) -> Asked:
+    """@param words: the command, at least one word"""
+    name, *rest = words
+    if name == "approvals" and not rest:
+        return Asked("approvals.list", {"state": "pending"})
+    if name == "whoami" and not rest:
+        return Asked("whoami")
+    if name == "show" and len(rest) == 1:
+        return Asked("approvals.show", {"id": rest[0]})
+    if name in ("approve", "deny") and len(rest) >= 2:
+        return Asked(f"approvals.{name}", {"id": rest[0], "reason": " ".join(rest[1:])})
+    if name in ("approve", "deny") and rest:
+        return Asked("", text=f"hoopd: a reason is missing: {name} {visible(rest[0])} REASON", status=2)
+    if name == "help":
+        return Asked("", text=HELP)
+    return Asked(
+        "", text=f"hoopd: and {visible(name)} is no command of the gateway itself; help lists those", status=127
+    )
+
+
+def told(verb: str, answer: Any) -> str:
+    """The answer as lines for a terminal."""
+    if verb == "whoami":
+        return f"{answer['name']}: {', '.join(answer['duties'])}"
+    if verb == "approvals.list":
+        return "\n".join(map(_line, answer)) or "nothing waits for approval"
+    if verb == "approvals.show":
+        return _whole(answer)
+    return f"{answer['id']} is {answer['state']}" + (
+        f": {len([vote for vote in answer['votes'] if vote['approve']])} said yes, more must"
+        if verb == "approvals.approve" and answer["state"] == "pending"
+        else ""
+    )
+
+
+def _line(one: Mapping[str, Any]) -> str:
+    first, newline, _ = one["redacted"].partition("\n")
+    cut = first if len(first) <= 60 and not newline else f"{first[:60]}… (hoopd: show {one['id']})"
+    return visible(f"{one['id']}  {one['requester']}  {one['target']}  {cut}")
+
+
+def _whole(one: Mapping[str, Any]) -> str:
+    behalf = f" on behalf of {one['act']}" if one["act"] else ""
+    lines = [
+        f"{one['id']}: {one['state']}, until {utc(one['deadline'])}",
+        f"requester  {one['requester']}{behalf}",
+        f"reason     {one['reason'] or '(none given)'}",
+        f"target     {one['target']}",
+        f"does       {', '.join(one['classes'])}",
+        *(f"held by    {terms['rule']}: {', '.join(terms['by'])}" for terms in one["holds"]),
+        "",
+        # whole, with every invisible character written out: what is read is what is approved
+        *(f"  | {line}" for line in one["redacted"].split("\n")),
+    ]
+    return "\n".join(visible(line, keep="\t") for line in lines)

@@ -1,0 +1,248 @@
+"""One SSH session under way: the two legs, the pumping of messages between them and the core, and what the core asks for.
+
+Thin Twisted over L{hoopd.protocols.ssh.session}. Not the client's way in (L{hoopd.protocols.ssh.adapter}).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from hoopd.display import visible
+from hoopd.errors import HoopdError, TargetError, Unavailable
+from hoopd.flow.route import Notice, Route, Withdrawn
+from hoopd.protocols.liveness import answers
+from hoopd.protocols.ssh.permission import Ask, Judged, Permission
+from hoopd.protocols.ssh.session import Limits, Session
+from hoopd.protocols.ssh.target import TargetConnection, connect
+from hoopd.values import Admission, Approval, Operation
+
+
+@implementer(IPushProducer)
+class Flow:
+    """Pauses reading from one leg while the other is full. @ivar transport: the leg that is read"""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+
+    def pauseProducing(self) -> None:
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The other leg is gone: what ends the session is its connectionLost."""
+
+
+class Relay:
+    """One session under way: the two legs, the core, and what the core asks for.
+
+    @param user: L{hoopd.protocols.ssh.adapter.ClientConnection}
+    @param plugin: L{hoopd.protocols.ssh.plugin.SshFactory}
+    """
+
+    log = Logger()
+
+    def __init__(self, user: Any, plugin: Any, admission: Admission, login: str) -> None:
+        self._user = user
+        self._plugin = plugin
+        self._worker = plugin.worker
+        self._admission = admission
+        self._login = login
+        self._over = ""
+        self._target: TargetConnection | None = None
+        self._connecting: Deferred[TargetConnection] | None = None
+        self._holds: list[Ask] = []
+        self._holding: Deferred[Any] | None = None
+        config = self._worker.config
+        self.route = Route(self._worker, admission, self._worker.recorder(admission), config.durability)
+        permission = Permission(admission.session, self.route, self._judge, lambda: self.core.context())
+        self.core = Session(
+            self.route,
+            permission,
+            login,
+            self._worker.reactor.seconds,
+            self._withdraw,
+            Limits(config.max_channels, config.record_bytes, config.record_input),
+        )
+
+    def _judge(self, operation: Operation) -> Judged:
+        admission, now = self._admission, self._now()
+        opening = self._worker.opening(admission.identity, admission.target.name, now)
+        decision = self._worker.policy.decide(admission.identity, admission.target, operation, now, opening)
+        return Judged(decision, opening)
+
+    def _now(self) -> float:
+        """Seconds since the epoch."""
+        seconds: float = self._worker.reactor.seconds()
+        return seconds
+
+    # -- opening -----------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect and sign in at the target. @raise Denied, TargetError, Unavailable, RecordError"""
+        admission, worker = self._admission, self._worker
+        self.route.record("state", {"name": "login", "value": visible(self._login)})
+        self._connecting = Deferred.fromCoroutine(
+            connect(worker.reactor, worker.ssh, admission.grant, admission.target, self._login, self._plugin.liveness)
+        )
+        self._target = await self._connecting
+        self._connecting = None
+        self._target.lost = self._lost
+        if self._over:
+            self._target.leave()
+            raise Unavailable("the client left before the session began")
+
+    def begin(self) -> None:
+        """The client may speak from now on."""
+        assert self._target is not None
+        self._target.received = self._target_message
+        # each leg stops while the other does not take what it brings
+        self._user.transport.registerProducer(Flow(self._target.transport), True)
+        self._target.transport.registerProducer(Flow(self._user.transport), True)
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    def client_message(self, kind: int, payload: bytes) -> None:
+        """One message of the client. @raise PeerError"""
+        self._take(self.core.client_message, kind, payload)
+
+    def _target_message(self, kind: int, payload: bytes) -> None:
+        self._take(self.core.target_message, kind, payload)
+
+    def _take(self, call: Any, *arguments: Any) -> None:
+        if self._over:
+            return
+        try:
+            call(*arguments)
+        except HoopdError as error:
+            self._user.finish(error, str(error))
+            return
+        self._pump()
+
+    def _pump(self) -> None:
+        core, target = self.core, self._target
+        assert target is not None
+        while core.permission.asks:
+            self._ask(core.permission.asks.pop(0))
+        if core.to_client:
+            waiting, core.to_client = core.to_client, []
+            for kind, payload in waiting:
+                self._user.sendPacket(kind, payload)
+        if core.to_target:
+            waiting, core.to_target = core.to_target, []
+            for kind, payload in waiting:
+                target.sendPacket(kind, payload)
+
+    def _lost(self, why: str) -> None:
+        if not self._over:
+            self._user.finish(TargetError(why), why)
+
+    # -- asks --------------------------------------------------------------------------------------------------
+
+    def _ask(self, ask: Ask) -> None:
+        if ask.held is None:
+            synced = self.route.sync()
+            synced.addCallbacks(lambda _: self._released(ask, ask.approval), lambda failure: self._failed(ask, failure))
+            synced.addErrback(self._broke)
+            return
+        # one at a time: people decide on one after another as well
+        self._holds.append(ask)
+        if len(self._holds) == 1:
+            self._hold(ask)
+
+    def _hold(self, ask: Ask) -> None:
+        assert ask.held is not None
+        self._holding = holding = self.route.hold(
+            ask.number,
+            ask.held,
+            False,
+            lambda approval, notice: self._tell(ask, notice),
+            lambda approval: self._present(ask, approval),
+        )
+        holding.addCallbacks(
+            lambda approval: self._released(ask, approval.id if approval is not None else None),
+            lambda failure: self._failed(ask, failure),
+        )
+        holding.addErrback(self._broke).addBoth(self._next, ask)
+
+    def _next(self, result: Any, ask: Ask) -> None:
+        self._holding = None
+        if ask in self._holds:
+            self._holds.remove(ask)
+        if self._holds and not self._over:
+            self._hold(self._holds[0])
+
+    def _tell(self, ask: Ask, notice: Notice) -> None:
+        if self._over or ask.tell is None:
+            return
+        lines = (f"{notice.text}", notice.detail, f"to approve: {notice.hint}")
+        ask.tell("\n".join(f"hoopd: {visible(line)}" for line in lines if line))
+        self._pump()
+
+    async def _present(self, ask: Ask, approval: Approval) -> bool:
+        if self._over:
+            return False
+
+        def write() -> None:
+            if ask.tell is not None:
+                ask.tell(f"hoopd: {approval.id} is approved: running it")
+                self._pump()
+            else:
+                self._user.sendIgnore(b"")
+
+        there = await answers(self._worker.reactor, self._user.transport, write)
+        return there and not self._over
+
+    def _released(self, ask: Ask, approval: str | None) -> None:
+        if not self._over:
+            self._take(self.core.permission.released, ask, approval)
+
+    def _failed(self, ask: Ask, failure: Failure) -> None:
+        if failure.check(CancelledError) or self._over:
+            return
+        if not failure.check(HoopdError):
+            self.log.failure("an operation of {session} failed", failure, session=self._admission.session)
+        self._take(self.core.permission.refused, ask, failure.value or RuntimeError("no cause"))
+
+    def _broke(self, failure: Failure) -> None:
+        self.log.failure("a session of {target} failed", failure, target=self._admission.target.name)
+        self._user.finish(failure.value, "internal error")
+
+    def _withdraw(self, channel: int, why: str) -> None:
+        for ask in [each for each in self._holds if each.channel == channel]:
+            if ask is self._holds[0]:
+                self.route.withdraw(why)
+            else:
+                self._holds.remove(ask)
+                self.core.permission.refused(ask, Withdrawn(why))
+
+    # -- end ---------------------------------------------------------------------------------------------------
+
+    def close(self, why: str) -> None:
+        """Give everything back. Runs once."""
+        if self._over:
+            return
+        self._over = why
+        try:
+            self.core.close()
+        except HoopdError as error:
+            self.log.error("recording: {error}", error=str(error))
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.addErrback(lambda failure: None)
+            connecting.cancel()
+        holding, self._holding = self._holding, None
+        if holding is not None:
+            holding.cancel()
+        target, self._target = self._target, None
+        if target is not None:
+            target.lost = lambda why: None
+            target.leave()
+        self.route.close(why)
