@@ -150,9 +150,12 @@ class RequestTests(unittest.TestCase):
         path = self.file(
             "CREATE TABLE parcels (id int);\nSET statement_timeout = '5s';\n"
             "INSERT INTO parcels VALUES (1);\nUPDATE parcels SET id = 2;\n"
+            "BEGIN;\nSET LOCAL search_path = information_schema, public;\nUPDATE parcels SET id = 3;\nCOMMIT;\n"
+            "PREPARE again AS UPDATE parcels SET id = 4;\nEXECUTE again;\n"
         )
         asked = self.ask("run", "orders", "--file", path)
-        self.assertEqual([verdict for _, verdict, _ in asked["statements"]], ["hold", "allow", "allow", "hold"])
+        verdicts = [verdict for _, verdict, _ in asked["statements"]]
+        self.assertEqual([number for number, verdict in enumerate(verdicts, 1) if verdict == "hold"], [1, 4, 7, 10])
         id = asked["approval"]["id"]
         self.approve(id)
         done = self.run_file(path)

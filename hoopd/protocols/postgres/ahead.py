@@ -93,19 +93,21 @@ class Ahead:
 
     async def _asked(self, text: bytes) -> Asked:
         opening, worker = self._opening, self._factory.worker
-        state = self._state()
-        judged = await self._judged(state, text)
         plan: list[HeldOperation] = []
         told: list[tuple[str, Verdict, tuple[str, ...]]] = []
-        for number, (statement, judgement) in enumerate(judged, 1):
+        state = self._state()
+        statements = await self._statements(text)
+        for number, statement in enumerate(statements, 1):
+            judgement = await self._judged(state, statement)
             if judgement.refusal is not None:
                 refusal = judgement.refusal
-                raise Denied(f"statement {number} of {len(judged)}: {refusal.why}", refusal.rules, refusal.hint)
+                raise Denied(f"statement {number} of {len(statements)}: {refusal.why}", refusal.rules, refusal.hint)
             held = judgement.decision.verdict == "hold" and bool(judgement.decision.holds)
             verdict: Verdict = "hold" if held else "allow"
             told.append((judgement.redacted, verdict, judgement.decision.rules if held else ()))
             if held:
                 plan.append(held_operation(state, judgement, statement))
+            _run(state, judgement)
         if self._over:
             raise Denied(f"the session that asked has ended: {self._over}")
         if not plan:
@@ -113,7 +115,7 @@ class Ahead:
         admission, route = opening.admission, opening.route
         assert admission is not None
         assert route is not None
-        shown = plan[0].redacted if len(judged) == 1 else ";\n".join(each for each, _, _ in told) + ";"
+        shown = plan[0].redacted if len(statements) == 1 else ";\n".join(each for each, _, _ in told) + ";"
         approval = await worker.approvals.request_several(admission.session, admission.token, plan, shown)
         for held_one in plan:
             route.held += 1
@@ -145,36 +147,47 @@ class Ahead:
             dict(ready.parameters),
             self._login.reason,
             worker.reactor.seconds,
+            self._login.search_path,
         )
 
-    async def _judged(self, state: State, text: bytes) -> list[tuple[bytes, Judgement]]:
-        """Each statement of C{text} with what is said of it."""
-        whole = await self._tree(text)
-        found: list[tuple[bytes, Judgement]] = []
-        uncertain = False
-        for raw in whole.statements:
-            statement = exact(text[raw.start : raw.end])
-            if not statement:
-                continue
-            tree = await self._tree(statement)
-            judgement = state.judge.judge(
-                statement, state.settings(), state.catalogue, (), state.reason, uncertain, tree
-            )
-            # what a definition before it makes is not in the catalogue
-            uncertain = uncertain or "ddl" in judgement.classes
-            found.append((statement, judgement))
-        if not found:
+    async def _statements(self, text: bytes) -> list[bytes]:
+        """Each statement of C{text}, without what clients add and drop around it. @raise Denied, ValueError"""
+        if len(text) > self._factory.limits.statement_max:
+            raise ValueError(f"more than {self._factory.limits.statement_max} bytes at once")
+        tree = await self._parsed(text)
+        if isinstance(tree, Unparsed):
+            raise Denied(str(tree), (), "Only SQL is understood: no psql commands, and no data of COPY.")
+        found = [exact(text[raw.start : raw.end]) for raw in tree.statements]
+        if not any(found):
             raise ValueError("there is no statement in it")
-        return found
+        return [each for each in found if each]
 
-    async def _tree(self, text: bytes) -> ParseTree:
-        limits = self._factory.limits
-        if len(text) > limits.statement_max:
-            raise ValueError(f"more than {limits.statement_max} bytes at once")
+    async def _judged(self, state: State, statement: bytes) -> Judgement:
+        judgement = state.judged(statement, ())
+        if judgement is None:
+            # a long one is parsed where that can be stopped
+            state.asks.clear()
+            state.parsed(await self._parsed(statement))
+            judgement = state.judged(statement, ())
+        assert judgement is not None
+        return judgement
+
+    async def _parsed(self, text: bytes) -> ParseTree | Unparsed:
         try:
-            if len(text) <= limits.statement_inline:
+            if len(text) <= self._factory.limits.statement_inline:
                 return parse(text)
             tree: ParseTree = await self._factory.pool.parse(text)
             return tree
         except Unparsed as problem:
-            raise Denied(str(problem), (), "Only SQL is understood: no psql commands, and no data of COPY.") from None
+            return problem
+
+
+def _run(state: State, judgement: Judgement) -> None:
+    """What later statements find if this one is run before them and succeeds."""
+    for each in judgement.statements:
+        state.forwarded(each.statement)
+        # what a definition makes is not in the catalogue yet
+        state.uncertain = state.uncertain or "ddl" in each.statement.classes
+        if each.statement.effect is not None and each.statement.effect.kind == "temporary":
+            state.temporary += 1
+        state.did(each.statement)

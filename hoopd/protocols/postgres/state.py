@@ -187,8 +187,11 @@ class State:
     def moved(self, run: Run, tag: str) -> None:
         """A statement has succeeded. @raise TargetError: what it did cannot be followed"""
         statement = run.judged.statement if run.judged is not None else None
-        if statement is None:
-            return
+        if statement is not None:
+            self.did(statement, tag)
+
+    def did(self, statement: Statement, tag: str = "") -> None:
+        """What a successful run of C{statement} changes. @raise TargetError: what it did cannot be followed"""
         effect = statement.effect
         if effect is None:
             return
