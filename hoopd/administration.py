@@ -296,7 +296,7 @@ class Administration:
         for word in a["do"]:
             if word not in WORDS:
                 raise ValueError(f"{word!r} is no word of do: docs/policy.md lists them")
-        terms = self.policy().holds_over(caller, target, a["do"])
+        terms = self.policy().holds_over(caller, target, a["do"], a["reason"])
         holds = tuple(each for each in terms if "window" in each.scopes)
         if not holds:
             why = "no rule holds that" if not terms else "the rules that hold it allow no window"

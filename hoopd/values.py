@@ -248,6 +248,19 @@ class Limits:
 
 
 @frozen
+class Unreasoned:
+    """An operation is refused only because its reason is not what rules ask for, and would be held if it were: what
+    was asked for ahead with such a reason runs all the same.
+
+    @ivar patterns: what each of those rules asks for. @ivar why, hint: what the requester is told otherwise.
+    """
+
+    patterns: tuple[str, ...]
+    why: str
+    hint: str
+
+
+@frozen
 class Decision:
     """What policy says of one operation, with the ids of the rules that said it."""
 
@@ -268,6 +281,8 @@ class Decision:
     #: broker has the last word on each such operation, and writes it down first
     skipped: tuple[str, ...] = ()
     break_glass: str = ""
+    #: with the verdict "deny" and the C{holds} that there would be
+    unreasoned: Unreasoned | None = None
 
 
 @frozen
@@ -318,6 +333,8 @@ class HeldOperation:
     max_rows: int | None = None
     #: what else approvers should know: C{where}, C{in_transaction}, C{statements}; C{no_ceiling}: why none can be kept
     facts: Mapping[str, Any] = _mapping()
+    #: nobody is asked: it runs if it was asked for ahead with a reason that fits
+    unreasoned: Unreasoned | None = None
 
 
 ApprovalState = Literal[

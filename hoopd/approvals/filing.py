@@ -14,6 +14,7 @@ from attrs import evolve
 from hoopd.approvals import asking, rows, uses
 from hoopd.approvals.digest import joint_digest, operation_digest
 from hoopd.approvals.rows import Row
+from hoopd.approvals.scope import reasoned
 from hoopd.approvals.texts import TEXT_MAX
 from hoopd.approvals.transitions import TRIES, Refused, Transitions
 from hoopd.approvals.waiting import ends
@@ -73,11 +74,13 @@ class Filing:
         def park(tx: Any, id: str, now: float) -> Any:
             covering = self._covering(tx, session, identity, target, held, digest)
             known = rows.open_with(tx, digest, identity.name)
-            found = covering.approval or next(
-                (row.approval for row in known if row.approval.state == "pending" and not self._over(row)), None
-            )
+            waiting = [row.approval for row in known if row.approval.state == "pending" and not self._over(row)]
+            found = covering.approval or next((each for each in waiting if reasoned(each, held)), None)
             if found is not None:
                 return found
+            if held.unreasoned is not None:
+                rules = tuple(terms.rule for terms in held.holds)
+                return Refused(Denied(held.unreasoned.why, rules, held.unreasoned.hint))
             asked = asking.one(id, session, identity, target, held, now, self._config.open_for)
             return self._put(tx, Row(evolve(asked, beside=covering.beside), digest))
 
@@ -190,7 +193,7 @@ class Filing:
         fit: list[Approval] = []
         beside: list[str] = []
         for row in rows.granted(tx, identity.name, target):
-            if row.approval.act != identity.act or self._over(row):
+            if row.approval.act != identity.act or self._over(row) or not reasoned(row.approval, held):
                 continue
             why = uses.uncovered(tx, row, session, held, digest, policy)
             if not why:
@@ -200,7 +203,7 @@ class Filing:
         exact = [
             row.approval
             for row in rows.open_with(tx, digest, identity.name)
-            if row.approval.state == "approved" and not self._over(row)
+            if row.approval.state == "approved" and not self._over(row) and reasoned(row.approval, held)
         ]
         several = [approval for approval in fit if approval.kind == "statements"]
         found = next(iter([*several, *exact, *fit]), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from hoopd.policy.reasons import fits
 from hoopd.policy.rules import touches
 from hoopd.policy.words import narrowed, uncovered
 from hoopd.values import Approval, HeldOperation, HoldTerms, Scope, Vote
@@ -89,6 +90,11 @@ def beyond(approval: Approval, held: HeldOperation, policy: str) -> str:
     if missing:
         return f"it was not approved for {', '.join(missing)}"
     return _elsewhere(approval, held)
+
+
+def reasoned(approval: Approval, held: HeldOperation) -> bool:
+    """Whether the reason that C{approval} was asked for with does for C{held}, which brings none itself."""
+    return held.unreasoned is None or all(fits(pattern, approval.reason) for pattern in held.unreasoned.patterns)
 
 
 def _said(terms: HoldTerms) -> tuple[str, int, frozenset[str]]:

@@ -20,6 +20,7 @@ from hoopd.approvals.decisions import Decisions
 from hoopd.approvals.digest import same
 from hoopd.approvals.filing import Filing
 from hoopd.approvals.rows import Row
+from hoopd.approvals.scope import reasoned
 from hoopd.approvals.texts import cut
 from hoopd.approvals.transitions import Refused, Transitions
 from hoopd.config.schema import ApprovalsConfig
@@ -208,6 +209,8 @@ class Approvals:
             return Refused(
                 Denied(f"{approval.id} is for another operation than this one: for {approval.target}", rules)
             )
+        if not reasoned(approval, held):
+            return Refused(Denied(f"{approval.id} was not asked for with such a reason as is required", rules))
         lapsed = self._transitions.lapsed(tx, row)
         if lapsed is not None:
             return Refused(Denied(f"{approval.id} was not run in time and has lapsed", rules), lapsed)

@@ -62,7 +62,7 @@ def take(tx: Any, row: Row, session: str, held: HeldOperation, digest: str, now:
         redacted=held.redacted,
         classes=tuple(held.classes),
         objects=tuple(held.objects),
-        reason=held.reason,
+        reason=held.reason or grant.reason,
         holds=tuple(held.holds),
         policy=held.policy,
         requested_at=now,

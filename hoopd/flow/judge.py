@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from hoopd.policy.obligations import tightest
-from hoopd.values import Decision, HoldTerms, Verdict
+from hoopd.values import Decision, HoldTerms, Unreasoned, Verdict
 
 V = TypeVar("V")
 
@@ -65,13 +65,14 @@ def merged(decisions: Iterable[Decision]) -> Decision:
     for one in each:
         for terms in one.holds:
             holds.setdefault(terms.rule, terms)
+    unreasoned = _unreasoned([one for one in each if one.verdict == "deny"])
     observed: list[Verdict] = [one.observed for one in each if one.observed is not None]
     return Decision(
         verdict=verdict,
         rules=tuple(dict.fromkeys(rule for one in each for rule in one.rules)),
         why=speaking.why,
         hint=speaking.hint,
-        holds=tuple(holds.values()) if verdict == "hold" else (),
+        holds=tuple(holds.values()) if verdict == "hold" or unreasoned else (),
         limits=tightest(one.limits for one in each),
         policy=speaking.policy,
         observed=max(observed, key=_WEIGHT.__getitem__) if observed else None,
@@ -79,7 +80,17 @@ def merged(decisions: Iterable[Decision]) -> Decision:
         best=_best(each),
         skipped=tuple(dict.fromkeys(rule for one in each for rule in one.skipped)) if verdict == "hold" else (),
         break_glass=next((one.break_glass for one in each if one.break_glass), "") if verdict == "hold" else "",
+        unreasoned=unreasoned,
     )
+
+
+def _unreasoned(denials: list[Decision]) -> Unreasoned | None:
+    """What all of them lack, if it is nothing but reasons."""
+    lacks = [one.unreasoned for one in denials if one.unreasoned is not None]
+    if not lacks or len(lacks) < len(denials):
+        return None
+    patterns = dict.fromkeys(pattern for lack in lacks for pattern in lack.patterns)
+    return Unreasoned(tuple(patterns), lacks[0].why, lacks[0].hint)
 
 
 def _best(decisions: list[Decision]) -> Verdict | None:

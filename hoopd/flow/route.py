@@ -241,15 +241,19 @@ class Route:
         if in_transaction:
             longest = min(longest, IN_TRANSACTION_WAIT)
         wait = longest if wait is None else min(wait, longest)
-        self.held += 1
         if not held.holds and held.break_glass:
+            self.held += 1
             await self._let_pass(held)
             return None
         admission, approvals = self.admission, self.worker.approvals
         clock = self.worker.reactor
+        if held.unreasoned is None:
+            self.held += 1
         if in_transaction and wait > 0 and not all(terms.in_transaction for terms in held.holds):
             # nobody is asked here, but what was asked for in advance runs
             covering: Covering = await approvals.covering(admission.session, admission.token, held)
+            if covering.approval is None and held.unreasoned is not None:
+                raise Denied(held.unreasoned.why, rules, held.unreasoned.hint)
             if covering.approval is None:
                 raise Denied(
                     "this operation needs approval, and approval is not waited for in an open transaction",

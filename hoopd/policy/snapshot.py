@@ -20,13 +20,13 @@ from zope.interface import implementer
 from hoopd.config.channels import unknown_channels
 from hoopd.config.schema import Config
 from hoopd.config.structure import ConfigErrors
-from hoopd.errors import ConfigError
+from hoopd.errors import ConfigError, Denied
 from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
 from hoopd.policy import obligations, reasons
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
 from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, meets, overlaps, uncovered
-from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Verdict
+from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Unreasoned, Verdict
 
 #: class of an operation that could not be read
 OPAQUE = frozenset({"opaque"})
@@ -205,14 +205,24 @@ class PolicySnapshot:
         holds = [rule for file in self._for(target) for rule in file.rules if rule.verb == "hold"]
         return tuple(dict.fromkeys(name for rule in holds for name in rule.table.by))
 
-    def holds_over(self, identity: Identity, target: Target, classes: Collection[str]) -> tuple[HoldTerms, ...]:
-        """The terms of every hold rule that could hold something of C{classes} that this identity does there."""
-        return tuple(
-            _terms(rule)
+    def holds_over(
+        self, identity: Identity, target: Target, classes: Collection[str], reason: str
+    ) -> tuple[HoldTerms, ...]:
+        """The terms of every hold rule that could hold something of C{classes} that this identity does there.
+
+        @raise Denied: C{reason} is not what one of them asks for
+        """
+        holds = [
+            rule
             for file in self._for(target)
             for rule in file.rules
             if rule.verb == "hold" and rule.concerns(identity) and meets(rule.table.do, classes)
-        )
+        ]
+        for rule in holds:
+            if rule.table.reason and not reasons.fits(rule.table.reason, reason):
+                why, _ = reasons.missing(rule.table.reason, rule.table.reason_hint)
+                raise Denied(why, (rule.id,))
+        return tuple(_terms(rule) for rule in holds)
 
     def decide(
         self, identity: Identity, target: Target, operation: Operation, now: float, opening: Opening | None = None
@@ -302,7 +312,7 @@ class PolicySnapshot:
             # nothing is cut off either
             decision = attrs.evolve(decision, limits=Limits())
             if decision.verdict != "allow":
-                return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=())
+                return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=(), unreasoned=None)
         return decision
 
     def _outcome(
@@ -348,13 +358,16 @@ class PolicySnapshot:
         narrowed = _out_of_scope(identity, target, operation)
         if narrowed:
             return Decision("deny", (), narrowed, "use a token with wider scopes")
-        for rule in (*allows, *holds):
-            table = rule.table
-            if table.reason and not reasons.fits(table.reason, operation.reason):
-                return Decision("deny", (rule.id,), *reasons.missing(table.reason, table.reason_hint))
         limits = obligations.of_rules(allows)
+        terms = tuple(_terms(rule) for rule in holds)
+        asking = [rule for rule in (*allows, *holds) if rule.table.reason]
+        unfit = [rule for rule in asking if not reasons.fits(rule.table.reason, operation.reason)]
+        if unfit:
+            why, hint = reasons.missing(unfit[0].table.reason, unfit[0].table.reason_hint)
+            patterns = tuple(dict.fromkeys(rule.table.reason for rule in asking))
+            unreasoned = Unreasoned(patterns, why, hint) if holds else None
+            return Decision("deny", (unfit[0].id,), why, hint, terms, limits, unreasoned=unreasoned)
         if holds:
-            terms = tuple(_terms(rule) for rule in holds)
             why = next((each.why for each in terms if each.why), "it needs approval")
             return Decision("hold", _ids(holds), why, contact, terms, limits)
         return Decision("allow", _ids(allows), limits=limits)

@@ -19,7 +19,7 @@ from hoopd.config.schema import ApprovalsConfig
 from hoopd.errors import Denied, RecordError
 from hoopd.store.memory import MemoryStore
 from hoopd.store.sqlite import SqliteStore
-from hoopd.values import Approval, HeldOperation, HoldTerms, Identity
+from hoopd.values import Approval, HeldOperation, HoldTerms, Identity, Unreasoned
 from tests.approvals.parts import BULK, LARS, LEA, PRIYA, START, TERMS, TOKEN, World, held, person
 
 WIDE = evolve(TERMS, scopes=("once", "session", "window"), window_max=3600.0)
@@ -426,6 +426,31 @@ class GrantsContract:
         await self.denied(world.approvals.withdraw_own(granted.id, LARS, "x"), "not a request of user:lars")
         assert (await world.approvals.withdraw_own(granted.id, PRIYA, "done")).state == "cancelled"
         await self.waits(world, wide())
+        self.proven(world)
+
+    # -- reasons -----------------------------------------------------------------------------------------------
+
+    async def test_the_reason_that_it_was_asked_for_with_counts_when_it_runs(self) -> None:
+        world = await self.world()
+        lack = Unreasoned(("OPS-[0-9]+", "required"), "a ticket number is required", "give one")
+        silent = wide(text=ONE, reason=None, unreasoned=lack)
+        denied = await self.denied(world.approvals.request("S-1", TOKEN, silent), lack.why)
+        assert (denied.rules, denied.hint) == ((WIDE.rule,), "give one")
+        assert await world.approvals.find() == [], "nobody is asked"
+        other = await world.approvals.request("S-1", TOKEN, wide(text=ONE, reason="because"))
+        await world.approvals.decide(other.id, LEA, True, "well")
+        await self.denied(world.approvals.request("S-1", TOKEN, silent), lack.why)
+        await self.denied(world.approvals.claim("S-1", TOKEN, other.id, silent), "with such a reason")
+        await world.approvals.withdraw("S-1", TOKEN, other.id, "")
+        asked = await world.approvals.request_several("S-1", TOKEN, [wide(text=ONE, reason="OPS-12")], ONE)
+        assert (await world.approvals.request("S-1", TOKEN, silent)).id == asked.id, "it waits for that"
+        await world.approvals.decide(asked.id, LEA, True, "yes")
+        assert (await world.approvals.covering("S-1", TOKEN, silent)).approval is not None
+        assert (await self.runs(world, silent)).id == asked.id
+        await self.denied(world.approvals.request("S-1", TOKEN, silent), lack.why)
+        window = await world.approvals.request_window(PRIYA, "orders", ["write"], [], 60.0, "OPS-13", (WIDE,))
+        await world.approvals.decide(window.id, LEA, True, "yes")
+        assert (await self.runs(world, silent)).reason == "OPS-13"
         self.proven(world)
 
     # -- crashes -----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ targets = ["orders"]
 allow.all = { who = ["group:eng"], do = ["read", "write", "ddl"] }
 hold.update = { do = ["update"], by = ["group:leads"], wait = "30s", scopes = ["once", "session", "window"], window_max = "2h" }
 hold.delete = { do = ["delete"], by = ["group:leads"], wait = "ticket", why = "customers notice" }
+hold.truncate = { do = ["truncate"], by = ["group:leads"], wait = "30s", scopes = ["once", "window"], reason = "INC-[0-9]+", reason_hint = "an incident" }
 hold.ddl = { do = ["ddl"], by = ["group:leads"], wait = "30s", scopes = ["once", "window"] }
 deny.drop = { do = ["drop"] }
 """
@@ -185,6 +186,33 @@ class RequestTests(unittest.TestCase):
         for words in (("run", "nowhere", "SELECT 1"), ("window", "nowhere", "--do", "update", "--for", "1h")):
             failed = self.gateway.hoopctl("request", *words, "--reason", "x", who="user:priya", ok=False)
             self.assertIn("no target called 'nowhere' is open to user:priya", failed.stdout + failed.stderr)
+
+    def test_the_reason_given_beforehand_counts_when_it_runs(self) -> None:
+        self.server.query("CREATE TABLE heaps (id int); GRANT ALL ON heaps TO app")
+        statement = "TRUNCATE heaps"
+        silent = self.gateway.psql("user:priya", statement)
+        self.assertIn("a reason is required: an incident", silent.stderr)
+        self.assertEqual(self.waiting("TRUNCATE"), [])
+        unfit = self.gateway.hoopctl(
+            "request", "run", "orders", statement, "--reason", "because", who="user:priya", ok=False
+        )
+        self.assertIn("a reason is required: an incident", unfit.stdout + unfit.stderr)
+        with self.connect() as connection:
+            for _ in range(2):
+                id = self.ask("run", "orders", statement)["approval"]["id"]
+                self.approve(id)
+                # prepared and run without a word of why
+                connection.execute(statement, prepare=True)
+                self.assertEqual((self.show(id)["state"], self.show(id)["reason"]), ("executed", "INC-7"))
+                with self.assertRaises(psycopg.Error) as again:
+                    connection.execute(statement, prepare=True)
+                self.assertIn("a reason is required", str(again.exception))
+        window = self.ask("window", "orders", "--do", "truncate", "--for", "10m")["approval"]["id"]
+        self.approve(window)
+        self.assertEqual(self.gateway.psql("user:priya", f"BEGIN; {statement}; COMMIT").returncode, 0)
+        self.assertEqual(self.gateway.psql("user:priya", "BEGIN", statement, "COMMIT").returncode, 0)
+        self.assertEqual(self.show(f"{window}/2")["reason"], "INC-7")
+        self.gateway.json("request", "withdraw", window, who="user:priya")
 
     # -- a time ------------------------------------------------------------------------------------------------
 

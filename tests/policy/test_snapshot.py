@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
 from hoopd.config.structure import ConfigErrors
+from hoopd.errors import Denied
 from hoopd.interfaces import IPolicyService
 from hoopd.policy.directory import read_directory
 from hoopd.policy.explanation import render
@@ -111,6 +112,32 @@ def test_facts_conditions_and_reasons() -> None:
     assert "hoopd.reason" in refused.hint
     assert judge(policy, "DELETE FROM t", reason="because").verdict == "deny"
     assert judge(policy, "DELETE FROM t", reason="OPS-12").verdict == "allow"
+
+
+def test_what_lacks_nothing_but_a_reason_and_would_be_held_says_so() -> None:
+    hold = 'hold.d = { do = ["delete"], by = ["group:l"], reason = "OPS-[0-9]+", reason_hint = "a ticket" }'
+    policy = load(BASE + 'allow.w = { do = ["write"], reason = "required" }\n' + hold)
+    for reason in (None, "because"):
+        refused = judge(policy, "DELETE FROM t", reason=reason)
+        assert (refused.verdict, [terms.rule for terms in refused.holds]) == ("deny", ["p.hold.d"])
+        assert refused.unreasoned is not None
+        assert refused.unreasoned.patterns == ("required", "OPS-[0-9]+")
+        assert (refused.unreasoned.why, refused.unreasoned.hint) == (refused.why, refused.hint)
+    assert judge(policy, "DELETE FROM t", reason="OPS-1").unreasoned is None
+    # what would not be held, or is refused for something else, was not to be asked for
+    assert judge(policy, "INSERT INTO t VALUES (1)").unreasoned is None
+    denying = load(BASE + 'allow.w = { do = ["write"] }\ndeny.d = { do = ["delete"] }\n' + hold)
+    assert judge(denying, "DELETE FROM t").unreasoned is None
+
+
+def test_a_time_is_asked_for_with_a_reason_that_its_rules_take() -> None:
+    hold = 'hold.d = { do = ["delete"], by = ["group:l"], scopes = ["window", "once"], reason = "OPS-[0-9]+" }'
+    policy = load(BASE + 'allow.w = { do = ["write"] }\n' + hold)
+    target = next(iter(policy.targets().values()))
+    assert [terms.rule for terms in policy.holds_over(PRIYA, target, ["write"], "OPS-1")] == ["p.hold.d"]
+    assert policy.holds_over(PRIYA, target, ["insert"], "because") == ()
+    with pytest.raises(Denied, match="OPS"):
+        policy.holds_over(PRIYA, target, ["write"], "because")
     assert judge(policy, "SELECT * FROM t").verdict == "allow"
     limited = load(BASE + 'allow.b = { do = ["read"], max_rows = 5 }\nallow.c = { do = ["read"], max_rows = 3 }')
     assert judge(limited, "SELECT * FROM t").limits.max_rows == 3

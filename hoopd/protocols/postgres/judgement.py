@@ -22,7 +22,7 @@ from hoopd.sql.grammar import ParseTree, Unparsed, parse
 from hoopd.sql.lineage import OutputPlan, output_plan
 from hoopd.sql.named import NOBODY, Named
 from hoopd.sql.scrub import parameters_to_redact, redact, redact_tokens
-from hoopd.values import Decision, Identity, Mask, Opening, Operation, Target
+from hoopd.values import Decision, Identity, Mask, Opening, Operation, Target, Unreasoned
 
 #: a statement that says nothing, as drivers send for a ping
 _NOTHING = Decision("allow", why="an empty statement does nothing")
@@ -71,6 +71,7 @@ class Judgement:
     @ivar own: the statement is answered by the gateway: C{"set"}, C{"reset"}, C{"show"} of the setting C{setting}.
     @ivar reason: what it sets, or the session's reason.
     @ivar opening: break glass that is in use.
+    @ivar unreasoned: set where the refusal is for want of a reason alone, which what was asked for ahead has.
     """
 
     text: bytes
@@ -85,6 +86,12 @@ class Judgement:
     reason: str | None = None
     setting: str = ""
     opening: Opening | None = None
+    unreasoned: Unreasoned | None = None
+
+    @property
+    def outright(self) -> Refusal | None:
+        """Why it does not run, whatever was asked for ahead."""
+        return self.refusal if self.unreasoned is None else None
 
     @property
     def classes(self) -> frozenset[str]:
@@ -282,6 +289,9 @@ class Judge:
             parameters_to_redact(each, record or masks, catalogue, settings, trusted) for each in analysis.statements
         )
         decision = merged([each.decision for each in statements]) if statements else _NOTHING
+        unreasoned = decision.unreasoned
+        if unreasoned is not None and self._refusal(analysis, statements, evolve(decision, verdict="hold")) is not None:
+            unreasoned = None
         return Judgement(
             text,
             analysis,
@@ -293,6 +303,7 @@ class Judge:
             catalogue.version,
             reason=reason,
             opening=opening,
+            unreasoned=unreasoned,
         )
 
     def _observed(

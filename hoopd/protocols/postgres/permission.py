@@ -48,7 +48,7 @@ class Permission:
         @return: None while that is not known.
         """
         state = self.state
-        held, refusal = state.held, judgement.refusal
+        held, refusal = state.held, judgement.outright
         # rows of what runs already; break glass that was opened since is written down all the same
         begun = (portal is not None and portal.begun) or _fetches(judgement)
         begun = begun and not judgement.decision.break_glass
@@ -68,7 +68,8 @@ class Permission:
                 state.route.gate()
             except Unavailable as error:
                 refusal = as_refusal(error)
-        if refusal is not None or judgement.decision.verdict != "hold" or begun:
+        waits = judgement.decision.verdict == "hold" or judgement.unreasoned is not None
+        if refusal is not None or not waits or begun:
             return Outcome(state.route.next_operation(), refusal)
         if state.fifo:
             # what came before is answered first: drivers need those replies, and its outcome decides on ours
@@ -93,6 +94,8 @@ class Permission:
         state.held = Held(number)
         in_transaction = state.status != b"I" or state.segment_executes > 0
         state.asks.append(AskHold(number, held, in_transaction, state.wait))
+        if judgement.unreasoned is not None:
+            return  # it runs if it was asked for ahead, or is refused
         fields = records.event(records.operation(number, judgement, "hold", state.reason, bind))
         fields.pop("hint", None)
         fields.pop("observed", None)
@@ -181,6 +184,7 @@ def held_operation(state: State, judgement: Judgement, text: bytes, bind: Bind |
         policy=decision.policy,
         skipped=decision.skipped,
         break_glass=decision.break_glass,
+        unreasoned=judgement.unreasoned,
     )
 
 

@@ -167,7 +167,7 @@ class Requests:
         judgement = state.judged(parse.text, parse.types)
         if judgement is None:
             return False
-        refusal = judgement.refusal
+        refusal = judgement.outright
         if refusal is None and state.statements.full:
             refusal = Refusal("54000", "too many prepared statements in one session", hint="Close those not used.")
         if refusal is not None:
