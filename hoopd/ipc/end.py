@@ -20,13 +20,14 @@ from hoopd.errors import Unavailable
 from hoopd.ipc import wire
 from hoopd.ipc.commands import Call, Refused
 
-#: descriptors received and not yet claimed by a command; ours carry at most two each, and claim them at once
-DESCRIPTORS_MAX = 16
-
 #: questions of one peer that are being answered. A worker has at most 1,000 connections (listen.*.max_connections)
 #: and each asks one thing at a time; more than half of them at once is a flood, and the caller's link queues it.
 QUESTIONS_MAX = 512
 
+#: descriptors received and not yet claimed by a command. Twisted sends those of all that it writes at once before the
+#: first byte of it, and a broker that has been away answers every client that waited at once: two for each question
+#: that may be under way, in both directions
+DESCRIPTORS_MAX = 4 * QUESTIONS_MAX
 
 #: bytes of large arguments of one peer's questions that are being answered: several of the largest honest ones (a
 #: statement and its parameters, 43 MiB), and a bound on what a worker in wrong hands can make the broker hold

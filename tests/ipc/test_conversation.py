@@ -224,6 +224,25 @@ class Conversations(TestCase):
         self.script.answers["request"] = APPROVAL
         assert await self.approvals.request("s1", TOKEN, large) == APPROVAL, "what was answered counts no more"
 
+    async def test_many_descriptors_at_once_are_no_flood(self) -> None:
+        # as when a broker comes back to everybody who waited for one
+        await self.link.when_attached()
+        gate: Deferred[None] = Deferred()
+
+        def admit(*arguments: Any) -> Deferred[Any]:
+            waiting: Deferred[Any] = Deferred()
+            gate.addCallback(lambda _: waiting.callback(admission(os.memfd_create("recording"))))
+            return waiting
+
+        self.script.answers["admit"] = admit
+        admits = [self.sessions.admit(PROOF, "orders", "postgres") for _ in range(200)]
+        while len(self.script.named("admit")) < len(admits):
+            await turns()
+        gate.callback(None)
+        for found in await gatherResults(admits):
+            os.close(found.recording)
+        assert self.broker.role.gone == []
+
     async def test_an_admission_whose_worker_died_meanwhile_is_ended(self) -> None:
         slow: Deferred[Any] = Deferred()
         self.script.answers["admit"] = slow
@@ -241,6 +260,7 @@ class Conversations(TestCase):
         assert len(descriptors()) <= before - 2
 
     async def test_descriptors_nobody_asked_for_end_the_connection(self) -> None:
+        self.patch(end_module, "DESCRIPTORS_MAX", 16)
         await self.link.when_attached()
         before = descriptors()
         end = self.link._newest
