@@ -123,7 +123,9 @@ Next:
   1. Describe a target in {directory}/targets.d/ and its rules in {directory}/policies.d/ (example.toml shows how).
   2. hoopctl config check {directory}
   3. twistd --nodaemon hoopd --config {directory}       (or the systemd unit)
-  4. hoopctl bootstrap-token --state {state} | hoopctl --socket {run}/control.sock bootstrap --name user:YOU
-  5. hoopctl --socket {run}/control.sock vault put NAME       (the target's password, under its credential's name)
-  6. psql "host={address} port={port} dbname=TARGET user=YOU sslmode=verify-full sslrootcert={directory}/tls/ca.pem"
+Then, in another terminal, after export HOOPD_SOCKET={run}/control.sock
+  4. hoopctl bootstrap-token --state {state} | hoopctl bootstrap --name user:YOU
+  5. hoopctl vault put NAME       (the target's password, under its credential's name)
+  6. hoopctl identities add user:ANN --group eng, and hoopctl identities password user:ANN
+  7. psql "host={address} port={port} dbname=TARGET user=ANN sslmode=verify-full sslrootcert={directory}/tls/ca.pem"
 Clients need {directory}/tls/ca.pem; replace tls/server.pem and server.key by your own authority's where you have one."""
