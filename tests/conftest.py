@@ -1,7 +1,8 @@
-"""What tests run is what the sources say: the compiled module is built anew where its source is newer."""
+"""Where tests run: beside compiled modules that are what the sources say, and reaching their own servers directly."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+#: what a machine behind a proxy has for pip and npm; the servers of the tests are on this machine
+PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    for name in [name for name in os.environ if name.lower() in PROXIES]:
+        del os.environ[name]
     if hasattr(config, "workerinput"):
         return  # the process that started this one has looked
     package = ROOT / "hoopd" / "protocols" / "postgres"

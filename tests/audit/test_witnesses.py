@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,11 +13,13 @@ from twisted.trial.unittest import TestCase
 
 from hoopd.audit.ledger import Ledger
 from hoopd.audit.verify import render, verify
-from hoopd.audit.witness_places import NOTE_MAX, Web, ask
+from hoopd.audit.witness_places import Web, ask
 from hoopd.audit.witnesses import TAKEN_MAX, Witness, file_name, number_of
 from hoopd.ctl.witness import fetch
 from hoopd.errors import ConfigError
 from tests.audit.parts import at_once, clock, ledger, now
+from tests.audit.witness_server import WitnessServer
+from tests.integration.postgres import free_port
 
 ORIGIN = "hoopd.local/ledger"
 URL = "https://witness.example/hoopd"
@@ -242,70 +242,30 @@ def test_names() -> None:
 # -- over a network --------------------------------------------------------------------------------------------
 
 
-class Served(BaseHTTPRequestHandler):
-    """An http witness in a few lines: what docs/record.md asks of one."""
-
-    protocol_version = "HTTP/1.1"
-    kept: dict[str, bytes]
-    huge = False
-
-    def _answer(self, code: int, content: bytes = b"") -> None:
-        self.send_response(code)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def do_GET(self) -> None:
-        if self.huge:
-            self._answer(200, b"x" * (NOTE_MAX + 1))
-        elif self.path in self.kept:
-            self._answer(200, self.kept[self.path])
-        else:
-            self._answer(404, b"not here")
-
-    def do_PUT(self) -> None:
-        content = self.rfile.read(int(self.headers["content-length"]))
-        if self.headers["if-none-match"] == "*" and self.path in self.kept:
-            self._answer(412)
-        else:
-            self.kept[self.path] = content
-            self._answer(201)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def served() -> Iterator[tuple[str, type[Served]]]:
-    kind = type("ServedHere", (Served,), {"kept": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/w", kind
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def served() -> Iterator[WitnessServer]:
+    with WitnessServer() as server:
+        yield server
 
 
-def through(kind: type[Served]) -> Any:
+def through(served: WitnessServer) -> Any:
     """What a gateway puts there, without a network in between."""
 
     async def request(method: bytes, url: str, body: bytes | None) -> tuple[int, bytes]:
         path = urlsplit(url).path
         if method == b"GET":
-            return (200, kind.kept[path]) if path in kind.kept else (404, b"")
+            return (200, served.kept[path]) if path in served.kept else (404, b"")
         assert body is not None
-        kind.kept[path] = body
+        served.kept[path] = body
         return 201, b""
 
     return request
 
 
-def test_an_auditor_fetches_all_that_the_witness_has(tmp_path: Path, served: tuple[str, type[Served]]) -> None:
-    url, kind = served
+def test_an_auditor_fetches_all_that_the_witness_has(tmp_path: Path, served: WitnessServer) -> None:
+    url = served.url
     (tmp_path / "state" / "recordings").mkdir(parents=True)
-    made = ledger(tmp_path / "state" / "ledger", witness=[url], request=through(kind))
+    made = ledger(tmp_path / "state" / "ledger", witness=[url], request=through(served))
     signed(made, 3)
     now(made.stop())
     held = fetch(url + "/", [ORIGIN, ORIGIN])
@@ -320,7 +280,7 @@ def test_an_auditor_fetches_all_that_the_witness_has(tmp_path: Path, served: tup
     now(other.stop())
     forked = verify(tmp_path / "other", made.verifier_key, held)
     assert "the log was forked" in render(forked)
-    kind.huge = True
+    served.huge = True
     with pytest.raises(OSError, match="65537 bytes"):
         fetch(url, [ORIGIN])
     for wrong in ("http://witness.example", "ftp://127.0.0.1/x"):
@@ -332,17 +292,10 @@ class OverANetwork(TestCase):
     """L{ask}, the one part that a fake request leaves out, with a real server."""
 
     def setUp(self) -> None:
-        self.kind = type("ServedHere", (Served,), {"kept": {}})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.kind)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def tearDown(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        self.server = WitnessServer()
+        self.server.__enter__()
+        self.addCleanup(self.server.__exit__, None, None, None)
+        self.url = self.server.url
 
     async def test_kept_once_and_read_back(self) -> None:
         place = Web(self.url)
@@ -352,12 +305,10 @@ class OverANetwork(TestCase):
         self.assertEqual(await place.read("a-1.note"), "first\n")
 
     async def test_what_is_too_large_is_not_read(self) -> None:
-        self.kind.huge = True
+        self.server.huge = True
         with self.assertRaisesRegex(OSError, "too large"):
             await ask(b"GET", f"{self.url}/x", None)
 
     async def test_nobody_there(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
         with self.assertRaisesRegex(OSError, "refused"):
-            await ask(b"GET", f"{self.url}/x", None)
+            await ask(b"GET", f"http://127.0.0.1:{free_port()}/x", None)
