@@ -323,7 +323,7 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         ),
         "operation.finished": _event("session identity target operation tag rows bytes seconds code outcome approval"),
         "operation.cancel-requested": _event("session peer operation"),
-        "operation.limited": _event("session identity target operation rules rows"),
+        "operation.limited": _event("session identity target operation rules limit rows bytes why"),
         # approvals: one event a transition
         "approval.requested": _event("approval requester act target session rules text reason deadline policy"),
         "approval.joined": _event("approval requester target session state"),

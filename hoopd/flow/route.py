@@ -49,6 +49,10 @@ class Withdrawn(Denied):
     """The requester gave the operation up."""
 
 
+class Overdue(Denied):
+    """The target did not stop what took longer than it may."""
+
+
 class StillOpen(Denied):
     """The requester's connection waited as long as it may; the request itself stays open."""
 

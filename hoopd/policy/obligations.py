@@ -17,6 +17,12 @@ def of_rules(rules: Sequence[Any]) -> Limits:
     return _limits(rows, octets, time, changes)
 
 
+def time_of(rules: Sequence[Any]) -> Limits:
+    """Only their limit on time. @param rules: the allow rules that give access"""
+    time = _lowest((rule.table.max_time, rule.id) for rule in rules)
+    return Limits(max_time=time[0], time_rule=time[1])
+
+
 def tightest(limits: Iterable[Limits]) -> Limits:
     """Those of operations that run together: each the lowest."""
     each = list(limits)

@@ -284,7 +284,7 @@ class PolicySnapshot:
         if operation.classes == OPAQUE and any(file.unparsed == "forward" for file in files):
             operation = attrs.evolve(operation, classes=EVERYTHING)
         context = _context(identity, target, operation, now)
-        matched: dict[str, list[Rule]] = {"allow": [], "hold": [], "deny": []}
+        matched: dict[str, list[Rule]] = {"allow": [], "hold": [], "deny": [], "access": []}
         turning: list[Rule] = []
         cacheable = True
         for file in files:
@@ -296,6 +296,8 @@ class PolicySnapshot:
                     cacheable = False
                 if not because:
                     matched[rule.verb].append(rule)
+                if rule.verb == "allow" and rule.concerns(identity):
+                    matched["access"].append(rule)
                 if _turns_on_rows(rule, identity, operation, context):
                     turning.append(rule)
                 if findings is not None:
@@ -306,7 +308,9 @@ class PolicySnapshot:
             wished = {verb: [rule for rule in rules if rule not in turning] for verb, rules in matched.items()}
             wished["allow"] += [rule for rule in turning if rule.verb == "allow"]
             best = self._outcome(identity, target, operation, wished, contact, now, opening)
-            decision = attrs.evolve(decision, best=None if best == decision else best.verdict)
+            # one that only lacks a reason may have been asked for ahead
+            verdict: Verdict = "hold" if best.unreasoned is not None else best.verdict
+            decision = attrs.evolve(decision, best=None if best == decision else verdict)
         decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version)
         if self._observed(target):
             # nothing is cut off either
@@ -358,7 +362,8 @@ class PolicySnapshot:
         narrowed = _out_of_scope(identity, target, operation)
         if narrowed:
             return Decision("deny", (), narrowed, "use a token with wider scopes")
-        limits = obligations.of_rules(allows)
+        # what comes along with any access takes no longer than that may; what it shows are no rows of anybody's
+        limits = obligations.of_rules(allows) if allows else obligations.time_of(matched["access"])
         terms = tuple(_terms(rule) for rule in holds)
         asking = [rule for rule in (*allows, *holds) if rule.table.reason]
         unfit = [rule for rule in asking if not reasons.fits(rule.table.reason, operation.reason)]

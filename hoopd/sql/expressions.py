@@ -23,7 +23,7 @@ _TOTAL_OPERATORS = frozenset(("||", "->", "->>", "#>", "#>>"))
 _SAFE_CASTS = frozenset(("text", "varchar", "bpchar", "name", "bytea"))
 
 #: types whose casts run no code of users
-_BUILTIN_TYPES = frozenset(
+BUILTIN_TYPES = frozenset(
     """
     bit bool bpchar bytea char cidr circle date daterange float4 float8 inet int2 int4 int8 int4range int8range interval
     json jsonb jsonpath line lseg macaddr macaddr8 money name numeric numrange oid path pg_lsn point polygon regclass
@@ -189,7 +189,7 @@ class Expressions:
         found = self.trace(body.get("arg"), scope)
         target = body.get("typeName") or {}
         name = names(target.get("names"))
-        builtin = bool(name) and name[-1] in _BUILTIN_TYPES and (len(name) == 1 or name[0] == "pg_catalog")
+        builtin = bool(name) and name[-1] in BUILTIN_TYPES and (len(name) == 1 or name[0] == "pg_catalog")
         if covered(found):
             if not builtin or name[-1] not in _SAFE_CASTS or target.get("arrayBounds") or target.get("setof"):
                 self.refuse("a masked column may not be cast, but to text", found)

@@ -13,7 +13,7 @@ from hoopd.errors import Denied, PeerError
 from hoopd.protocols.postgres import startup
 from hoopd.protocols.postgres.judgement import Judge, Judgement
 from hoopd.protocols.postgres.opening import Opening
-from hoopd.protocols.postgres.permission import exact, held_operation
+from hoopd.protocols.postgres.permission import asks_rows, exact, held_operation, question
 from hoopd.protocols.postgres.state import State
 from hoopd.secret import Secret
 from hoopd.sql.grammar import ParseTree, Unparsed, parse
@@ -170,7 +170,15 @@ class Ahead:
             state.parsed(await self._parsed(statement))
             judgement = state.judged(statement, ())
         assert judgement is not None
-        return judgement
+        return await self._estimated(state, judgement)
+
+    async def _estimated(self, state: State, judgement: Judgement) -> Judgement:
+        """The same by what the target expects, where that matters."""
+        ask = question(state, judgement) if asks_rows(judgement) else None
+        if ask is None or state.judge.hopeless(judgement) is not None:
+            return judgement
+        assert self._opening.shared is not None
+        return state.judge.with_rows(judgement, await self._opening.shared.estimator.ask(ask))
 
     async def _parsed(self, text: bytes) -> ParseTree | Unparsed:
         try:

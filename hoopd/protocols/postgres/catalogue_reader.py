@@ -20,6 +20,7 @@ from hoopd.errors import HoopdError, TargetError
 from hoopd.protocols.liveness import Liveness
 from hoopd.protocols.postgres import backend, frontend
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT32, Framer
+from hoopd.protocols.postgres.estimator import Estimator
 from hoopd.protocols.postgres.target import TargetConnection, connect, settings_for
 from hoopd.sql.catalogue import OPTIONAL, QUERIES, Catalogue
 from hoopd.sql.catalogue_changes import WATCH, Watched, changed, texts
@@ -64,11 +65,15 @@ class Querist:
 
         @return: Deferred of the rows of each that has any, values as text. @raise TargetError
         """
+        return self.exchange(frontend.query("; ".join(statements).encode()))
+
+    def exchange(self, octets: bytes) -> Deferred[list[list[Row]]]:
+        """The same for messages that the server answers with one ReadyForQuery, rows with their description."""
         answer: Deferred[list[list[Row]]] = Deferred()
         if self.lost:
             answer.errback(Failure(TargetError(self.lost)))
             return answer
-        self._waiting.append((frontend.query("; ".join(statements).encode()), answer))
+        self._waiting.append((octets, answer))
         if len(self._waiting) == 1:
             self._send()
         return answer
@@ -158,6 +163,7 @@ class SharedCatalogue:
     """One database's catalogue and the sessions that use it.
 
     @ivar current: the last snapshot, or None before the first.
+    @ivar estimator: asks the planner; over another connection, so that neither waits for the other.
     """
 
     log = Logger()
@@ -185,6 +191,7 @@ class SharedCatalogue:
         self._busy = False
         self._timer: Any = None
         self._watched: Watched = ()
+        self.estimator = Estimator(worker.reactor, lambda: self._opened("hoopd-estimates"))
 
     def join(
         self, user: Any, grant: Callable[[], Deferred[Grant]], changed: Callable[[Catalogue], None]
@@ -212,6 +219,7 @@ class SharedCatalogue:
         if self._querist is not None:
             self._querist.close()
             self._querist = None
+        self.estimator.close()
         self._empty()
 
     def refresh(self) -> Deferred[Catalogue]:
@@ -272,22 +280,25 @@ class SharedCatalogue:
         return session, watched[0]
 
     async def _connected(self) -> Querist:
-        if self._querist is not None and not self._querist.lost:
-            return self._querist
+        if self._querist is None or self._querist.lost:
+            self._querist = await self._opened("hoopd-catalogue")
+        return self._querist
+
+    async def _opened(self, name: str) -> Querist:
         failure: BaseException = TargetError("no session is left to read the catalogue for")
         for grant, _ in list(self._users.values()):
             try:
-                settings = settings_for(self._target, self._database, "hoopd-catalogue", {"client_encoding": "UTF8"})
+                settings = settings_for(self._target, self._database, name, {"client_encoding": "UTF8"})
                 connection, _ = await connect(
                     self._worker.reactor, self._worker.vault, await grant(), self._target, settings, self._liveness
                 )
             except HoopdError as error:
                 failure = error
                 continue
-            self._querist = Querist(self._worker.reactor, connection)
+            querist = Querist(self._worker.reactor, connection)
             if not self._users:
-                self._querist.close()
-            return self._querist
+                querist.close()
+            return querist
         raise failure
 
     def _done(self, catalogue: Catalogue) -> None:

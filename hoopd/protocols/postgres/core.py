@@ -17,6 +17,7 @@ from hoopd.protocols.postgres.judgement import Refusal
 from hoopd.protocols.postgres.replies import Replies
 from hoopd.protocols.postgres.requests import Requests
 from hoopd.protocols.postgres.rows import run_end
+from hoopd.protocols.postgres.session import Run
 from hoopd.protocols.postgres.state import State
 from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.grammar import ParseTree, Unparsed
@@ -207,11 +208,24 @@ class Core:
         self.state.parsed(tree)
         self.pump()
 
-    def released(self, approval: str) -> None:
-        """The held operation was approved and claimed."""
+    def estimated(self, rows: tuple[int | None, ...]) -> None:
+        """The answer to AskEstimate."""
+        estimate = self.state.estimate
+        if estimate is not None:
+            estimate.rows = rows
+            self.pump()
+
+    def late(self, run: Run) -> None:
+        """The time of C{run} is over: the server is to stop it."""
+        due = self.state.due()
+        if due is not None and due[0] is run:
+            self._replies.results.passed(run, "time")
+
+    def released(self, approval: str, ceiling: int | None = None) -> None:
+        """The held operation was approved and claimed; it may touch C{ceiling} rows."""
         held = self.state.held
         if held is not None:
-            held.state, held.approval = "released", approval
+            held.state, held.approval, held.ceiling = "released", approval, ceiling
             self.pump()
 
     def refused(self, refusal: Refusal) -> None:

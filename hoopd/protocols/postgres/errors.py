@@ -6,14 +6,12 @@ SQLSTATEs: PostgreSQL documentation, appendix A.
 from __future__ import annotations
 
 from hoopd.errors import AuthenticationFailed, Denied, PeerError, RecordError, TargetError, Unavailable
-from hoopd.flow.route import StillOpen, Ticket, Withdrawn
+from hoopd.flow.route import Overdue, StillOpen, Ticket, Withdrawn
 from hoopd.protocols.postgres.backend import error_response
 from hoopd.protocols.postgres.judgement import Refusal
 
 #: the same words whatever was wrong: unknown name, wrong secret, expired or revoked token
 AUTHENTICATION_FAILED = "authentication failed"
-
-ROWS_LIMIT = "54000"
 
 
 def refusal(error: BaseException | None) -> Refusal:
@@ -21,7 +19,7 @@ def refusal(error: BaseException | None) -> Refusal:
     match error:
         case AuthenticationFailed():
             return Refusal("28P01", AUTHENTICATION_FAILED)
-        case Withdrawn():
+        case Withdrawn() | Overdue():
             return Refusal("57014", error.why, error.rules)
         case StillOpen() | Ticket():
             return Refusal("55000", error.why, error.rules, error.hint)

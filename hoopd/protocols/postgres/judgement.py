@@ -57,6 +57,8 @@ class Judged:
     in_force: tuple[Mask, ...] = ()
     #: rules of masks that enforcement would have applied to this statement
     observed_masks: tuple[str, ...] = ()
+    #: why, and by which rules, masks would have refused it
+    observed_refusal: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def masked(self) -> bool:
@@ -87,6 +89,10 @@ class Judgement:
     setting: str = ""
     opening: Opening | None = None
     unreasoned: Unreasoned | None = None
+    #: the session's reason before the text, which may set it
+    asked_with: str | None = None
+    #: what the target expects the text to touch, once it was asked; None where that is not known
+    rows: int | None = None
 
     @property
     def outright(self) -> Refusal | None:
@@ -231,6 +237,46 @@ class Judge:
                 return Refusal("42501", "COPY of what may hold masked columns cannot be masked; use SELECT")
         return None
 
+    def hopeless(self, judgement: Judgement) -> Refusal | None:
+        """Why it does not run, however many rows it would touch."""
+        best = judgement.decision.best
+        if best is None or judgement.outright is None:
+            return judgement.outright
+        return self._refusal(judgement.analysis, list(judgement.statements), evolve(judgement.decision, verdict=best))
+
+    def with_rows(self, judgement: Judgement, rows: tuple[int | None, ...]) -> Judgement:
+        """The same text, decided anew by what the target expects of each statement.
+
+        @param rows: of each statement; empty where nothing is known
+        """
+        if not rows:
+            return judgement
+        opening, masks, reason = judgement.opening, self.masks(), judgement.asked_with
+        statements: list[Judged] = []
+        for each, number in zip(judgement.statements, rows, strict=True):
+            asked = operation(each.statement, reason, {} if number is None else {"rows": number})
+            decision = self._worker.policy.decide(self._identity, self._target, asked, self._now(), opening)
+            if opening is not None and masks and not each.in_force and self._unmasks(opening):
+                decision = _unmasked(decision, opening, masks)
+            statements.append(evolve(each, decision=_observed_deny(decision, each.observed_refusal)))
+            reason = _reason_after(each.statement, reason)
+        decision = merged([each.decision for each in statements])
+        known = [number for number in rows if number is not None]
+        return evolve(
+            judgement,
+            statements=tuple(statements),
+            decision=decision,
+            refusal=self._refusal(judgement.analysis, statements, decision),
+            unreasoned=self._unreasoned(judgement.analysis, statements, decision),
+            rows=sum(known) if len(known) == len(rows) else None,
+        )
+
+    def _unreasoned(self, analysis: Analysis, statements: list[Judged], decision: Decision) -> Unreasoned | None:
+        if decision.unreasoned is None:
+            return None
+        otherwise = self._refusal(analysis, statements, evolve(decision, verdict="hold"))
+        return decision.unreasoned if otherwise is None else None
+
     def _opaque(self, text: bytes) -> Decision:
         """What policy says of what nobody understands: no, unless it only observes, or forwards such things unread."""
         asked = Operation("postgres", OPAQUE, text.decode("utf-8", "replace"))
@@ -263,7 +309,7 @@ class Judge:
                 text, analysis, (), _NOTHING, None, redacted, False, catalogue.version, effect.kind, effect.value,
                 effect.name or "",
             )  # fmt: skip
-        opening = self.opening()
+        opening, asked_with = self.opening(), reason
         would = tuple(self._worker.policy.observed_masks(self._identity, self._target, self._now()))
         statements: list[Judged] = []
         for statement in analysis.statements:
@@ -277,21 +323,15 @@ class Judge:
             if not plan.untouched and opening is not None and self._unmasks(opening):
                 decision, in_force = _unmasked(decision, opening, masks), ()
                 plan = _plan(statement, (), catalogue, settings, trusted, uncertain)
-            hidden: tuple[str, ...] = ()
-            if would:
-                decision, hidden = self._observed(statement, decision, would, settings, catalogue, uncertain)
+            barred, hidden = self._observed(statement, would, settings, catalogue, uncertain)
+            decision = _observed_deny(decision, barred)
             shown = () if plan.untouched else in_force
-            statements.append(Judged(statement, decision, plan, kept, shown, in_force, hidden))
-            effect = statement.effect
-            if effect is not None and effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
-                reason = effect.value
+            statements.append(Judged(statement, decision, plan, kept, shown, in_force, hidden, barred))
+            reason = _reason_after(statement, reason)
         hide = any(
             parameters_to_redact(each, record or masks, catalogue, settings, trusted) for each in analysis.statements
         )
         decision = merged([each.decision for each in statements]) if statements else _NOTHING
-        unreasoned = decision.unreasoned
-        if unreasoned is not None and self._refusal(analysis, statements, evolve(decision, verdict="hold")) is not None:
-            unreasoned = None
         return Judgement(
             text,
             analysis,
@@ -303,34 +343,47 @@ class Judge:
             catalogue.version,
             reason=reason,
             opening=opening,
-            unreasoned=unreasoned,
+            unreasoned=self._unreasoned(analysis, statements, decision),
+            asked_with=asked_with,
         )
 
     def _observed(
         self,
         statement: Statement,
-        decision: Decision,
         would: tuple[Mask, ...],
         settings: SessionSettings,
         catalogue: Catalogue,
         uncertain: bool,
-    ) -> tuple[Decision, tuple[str, ...]]:
-        """What masks would do to a statement where policy only observes.
+    ) -> tuple[tuple[str, tuple[str, ...]] | None, tuple[str, ...]]:
+        """What the masks C{would} do to a statement where policy only observes.
 
-        @return: the decision, which says so where they would refuse it, and else the rules that would hide something.
+        @return: why, and by which rules, they would refuse it, or None; and else the rules that would hide something.
         """
+        if not would:
+            return None, ()
         trusted = self._target.trusted_functions
         refused = _plan(statement, would, catalogue, settings, trusted, uncertain).refused
         if refused is not None:
-            if decision.observed != "deny":
-                why, rules = refused
-                decision = evolve(decision, observed="deny", rules=rules, why=why)
-            return decision, ()
+            return refused, ()
         each = [(mask.rule, _plan(statement, (mask,), catalogue, settings, trusted, uncertain)) for mask in would]
-        return decision, tuple(rule for rule, plan in each if plan.hides)
+        return None, tuple(rule for rule, plan in each if plan.hides)
 
     def _unmasks(self, opening: Opening) -> bool:
         return "masks" in self._worker.policy.skips(opening, self._identity, self._target, self._now())
+
+
+def _observed_deny(decision: Decision, barred: tuple[str, tuple[str, ...]] | None) -> Decision:
+    """C{decision} where only observation lets pass what masks would refuse."""
+    if barred is None or decision.observed == "deny":
+        return decision
+    return evolve(decision, observed="deny", rules=barred[1], why=barred[0])
+
+
+def _reason_after(statement: Statement, reason: str | None) -> str | None:
+    effect = statement.effect
+    if effect is not None and effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
+        return effect.value
+    return reason
 
 
 def _unmasked(decision: Decision, opening: Opening, masks: tuple[Mask, ...]) -> Decision:

@@ -13,12 +13,14 @@ from attrs import frozen
 
 from hoopd.errors import PeerError, Unavailable
 from hoopd.protocols.postgres import frontend, records
+from hoopd.protocols.postgres.bounds import proposed_ceiling, row_ceiling, uncounted, unkeepable
 from hoopd.protocols.postgres.errors import refusal as as_refusal
 from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judgement, Refusal
-from hoopd.protocols.postgres.session import AskHold, Expected, Held, Portal
+from hoopd.protocols.postgres.session import AskEstimate, AskHold, Estimate, Expected, Held, Portal
 from hoopd.protocols.postgres.startup import check_reason, check_wait
 from hoopd.protocols.postgres.state import State
+from hoopd.sql import estimates
 from hoopd.values import HeldOperation, Opening
 
 #: what the server's scanner takes for space (scan.l: space)
@@ -29,11 +31,17 @@ _COMMENT = re.compile(rb"/\*|\*/")
 
 @frozen
 class Outcome:
-    """An operation may be forwarded, under C{approval} if it was held, or is refused."""
+    """An operation may be forwarded, under C{approval} if it was held, or is refused.
 
+    @ivar judgement: what it was decided by: the one asked about, with the number of rows where that was asked for.
+    @ivar ceiling: rows that it may touch, by its approval.
+    """
+
+    judgement: Judgement
     operation: int
     refusal: Refusal | None = None
     approval: str | None = None
+    ceiling: int | None = None
 
 
 class Permission:
@@ -48,35 +56,65 @@ class Permission:
         @return: None while that is not known.
         """
         state = self.state
-        held, refusal = state.held, judgement.outright
+        if state.held is not None and state.held.state == "asked":
+            return None
+        if state.estimate is not None and state.estimate.rows is None:
+            return None
+        outcome = self._outcome(judgement, portal, text)
+        if outcome is not None:
+            state.held = state.estimate = None
+        return outcome
+
+    def _outcome(self, judgement: Judgement, portal: Portal | None, text: bytes) -> Outcome | None:
+        state = self.state
+        held = state.held
         # rows of what runs already; break glass that was opened since is written down all the same
-        begun = (portal is not None and portal.begun) or _fetches(judgement)
+        begun = (portal is not None and portal.begun) or fetched(judgement) is not None
         begun = begun and not judgement.decision.break_glass
-        if held is not None:
-            if held.state == "asked":
-                return None
-            state.held = None
-            if held.refusal is not None:
-                return Outcome(held.operation, held.refusal)
-            if refusal is not None:
-                # policy changed while people decided
-                state.route.settle(held.approval, "failed", refusal.why)
-                return Outcome(held.operation, refusal)
-            return Outcome(held.operation, None, held.approval)
-        if refusal is None:
+        refusal = state.judge.hopeless(judgement)
+        if refusal is None and held is None:
             try:
                 state.route.gate()
             except Unavailable as error:
                 refusal = as_refusal(error)
+        if refusal is None and not begun and asks_rows(judgement):
+            if state.fifo:
+                # what came before is answered first: drivers need those replies, and its outcome decides on ours
+                self.after_replies()
+                return None
+            ask = question(state, judgement, portal) if state.estimate is None else None
+            if ask is not None:
+                state.estimate = Estimate()
+                state.asks.append(ask)
+                return None
+            rows = state.estimate.rows if state.estimate is not None else None
+            judgement = state.judge.with_rows(judgement, rows or ())
+        refusal = refusal or judgement.outright or unkeepable(judgement)
+        if held is not None:
+            return self._released(judgement, held, refusal)
         waits = judgement.decision.verdict == "hold" or judgement.unreasoned is not None
         if refusal is not None or not waits or begun:
-            return Outcome(state.route.next_operation(), refusal)
+            return Outcome(judgement, state.route.next_operation(), refusal)
         if state.fifo:
-            # what came before is answered first: drivers need those replies, and its outcome decides on ours
             self.after_replies()
             return None
         self._ask_hold(judgement, portal, text)
         return None
+
+    def _released(self, judgement: Judgement, held: Held, refusal: Refusal | None) -> Outcome:
+        """People have decided."""
+        number = held.operation
+        if held.refusal is not None:
+            return Outcome(judgement, number, held.refusal)
+        ceiling = row_ceiling(judgement, held.ceiling)
+        if ceiling is None:
+            ceiling = proposed_ceiling(judgement)
+        # policy, or what the statement means, may have changed meanwhile
+        refusal = refusal or unkeepable(judgement, ceiling)
+        if refusal is not None:
+            self.state.route.settle(held.approval, "failed", refusal.why)
+            return Outcome(judgement, number, refusal)
+        return Outcome(judgement, number, None, held.approval, ceiling)
 
     def after_replies(self) -> bool:
         """Have the server answer what it was sent. @return: False: not yet"""
@@ -87,12 +125,13 @@ class Permission:
         return False
 
     def _ask_hold(self, judgement: Judgement, portal: Portal | None, text: bytes) -> None:
+        """Have people decide. The server owes nothing now."""
         state = self.state
         number = state.route.next_operation()
-        bind = portal.bind if portal is not None else None
-        held = held_operation(state, judgement, text, bind)
-        state.held = Held(number)
         in_transaction = state.status != b"I" or state.segment_executes > 0
+        bind = portal.bind if portal is not None else None
+        held = held_operation(state, judgement, text, bind, in_transaction)
+        state.held = Held(number)
         state.asks.append(AskHold(number, held, in_transaction, state.wait))
         if judgement.unreasoned is not None:
             return  # it runs if it was asked for ahead, or is refused
@@ -163,7 +202,43 @@ class Permission:
                     state.wait = check_wait(effect.value)
 
 
-def held_operation(state: State, judgement: Judgement, text: bytes, bind: Bind | None = None) -> HeldOperation:
+def asks_rows(judgement: Judgement) -> bool:
+    """Whether the number of rows matters: to the rules, or to people."""
+    decision = judgement.decision
+    return bool(judgement.statements) and (decision.best is not None or bool(decision.holds))
+
+
+def question(state: State, judgement: Judgement, portal: Portal | None = None) -> AskEstimate | None:
+    """What the target's planner can be asked of an operation, if anything."""
+    settings = state.settings()
+    types = portal.prepared.types if portal is not None else ()
+    statements = [each.statement for each in judgement.statements]
+    texts = estimates.explainable(statements, settings, state.catalogue, types)
+    if state.uncertain or not any(texts):
+        return None
+    bind = portal.bind if portal is not None else Bind(b"", b"")
+    relations = {each.oid for statement in statements for each in statement.relations}
+    return AskEstimate(texts, tuple(relations), settings.search_path, types, bind.formats, bind.values)
+
+
+def _facts(judgement: Judgement, in_transaction: bool) -> dict[str, Any]:
+    """What approvers should know besides, where there is something to know."""
+    facts: dict[str, Any] = {}
+    if not all(each.statement.facts.get("where", True) for each in judgement.statements):
+        facts["where"] = False
+    if in_transaction:
+        facts["in_transaction"] = True
+    if len(judgement.statements) > 1:
+        facts["statements"] = len(judgement.statements)
+    why = uncounted(judgement)
+    if why:
+        facts["no_ceiling"] = why
+    return facts
+
+
+def held_operation(
+    state: State, judgement: Judgement, text: bytes, bind: Bind | None = None, in_transaction: bool = False
+) -> HeldOperation:
     """What an approval is asked for, and bound to.
 
     The same for a simple query and for an Execute without parameters: drivers differ in that, and it changes nothing.
@@ -185,6 +260,9 @@ def held_operation(state: State, judgement: Judgement, text: bytes, bind: Bind |
         skipped=decision.skipped,
         break_glass=decision.break_glass,
         unreasoned=judgement.unreasoned,
+        estimated_rows=judgement.rows,
+        max_rows=proposed_ceiling(judgement),
+        facts=_facts(judgement, in_transaction),
     )
 
 
@@ -212,9 +290,10 @@ def _comment_end(text: bytes, at: int) -> int:
     return len(text)
 
 
-def _fetches(judgement: Judgement) -> bool:
-    """Whether the text asks for more rows of a cursor, which was approved when it was declared."""
+def fetched(judgement: Judgement) -> Portal | None:
+    """The cursor that the text asks for more rows of: it was approved when it was declared."""
     if len(judgement.statements) != 1:
-        return False
+        return None
     source = judgement.statements[0].statement.source
-    return source is not None and isinstance(source.source, Portal) and source.source.begun
+    cursor = source.source if source is not None else None
+    return cursor if isinstance(cursor, Portal) and cursor.begun else None

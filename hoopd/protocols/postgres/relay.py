@@ -15,13 +15,23 @@ from twisted.python.failure import Failure
 
 from hoopd.display import utc
 from hoopd.errors import HoopdError, RecordError, TargetError
-from hoopd.flow.route import Notice
+from hoopd.flow.route import Notice, Overdue
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.postgres import backend, errors, withhold
+from hoopd.protocols.postgres.bounds import told
 from hoopd.protocols.postgres.core import Core
 from hoopd.protocols.postgres.judgement import Judge, Refusal
 from hoopd.protocols.postgres.opening import Opening
-from hoopd.protocols.postgres.session import AskBreakGlass, AskCancel, AskEnd, AskHold, AskParse, AskRefresh
+from hoopd.protocols.postgres.session import (
+    AskBreakGlass,
+    AskCancel,
+    AskEnd,
+    AskEstimate,
+    AskHold,
+    AskParse,
+    AskRefresh,
+    Run,
+)
 from hoopd.protocols.postgres.state import State
 from hoopd.protocols.postgres.target import cancel
 from hoopd.protocols.postgres.valve import Valve
@@ -33,6 +43,8 @@ from hoopd.values import Opening as GlassOpening
 BULK = 8192
 #: bytes that wait for more of their kind; one read of the socket is 64 KiB
 TOGETHER = 64 * 1024
+#: seconds that a target has to stop a statement whose time is over; after that the session ends, whose end it notices
+STOPS_WITHIN = 10.0
 
 
 class Relay:
@@ -78,6 +90,8 @@ class Relay:
         self._arrived: list[bytes] = []
         self._arrived_size = 0
         self._arriving: Any = None
+        self._timed: Run | None = None
+        self._timer: Any = None
         worker = factory.worker
         admission, began = self._admission, worker.reactor.seconds()
         judge = Judge(
@@ -146,6 +160,7 @@ class Relay:
     def close(self, client_gone: bool) -> None:
         """Carry no more; what the client may still have goes out."""
         self._over = True
+        self._time(None, 0.0)
         self._treat_arrived()
         state = self.core.state
         if not client_gone:
@@ -246,11 +261,31 @@ class Relay:
         if self._notices and not core.busy:
             notices, self._notices = self._notices, []
             self._client.writeSequence(notices)
+        run, until = state.due() or (None, 0.0)
+        if run is not self._timed:
+            self._time(run, until)
         waiting = core.backlog + self._outgoing_size
         if waiting > state.limits.queue and not core.holding:
             self._valve.shut("backlog")
         else:
             self._valve.open("backlog")
+
+    def _time(self, run: Run | None, until: float) -> None:
+        """Watch the time of this run from now on, and of no other."""
+        timer, self._timed = self._timer, run
+        if timer is not None and timer.active():
+            timer.cancel()
+        if run is not None:
+            reactor = self._factory.worker.reactor
+            self._timer = reactor.callLater(max(0.0, until - reactor.seconds()), self._late, run)
+
+    def _late(self, run: Run) -> None:
+        self._timer = self._factory.worker.reactor.callLater(STOPS_WITHIN, self._unstopped, run)
+        self._resume(self.core.late, run)
+
+    def _unstopped(self, run: Run) -> None:
+        refusal = told(run.bounds, "time")
+        self._finish(Overdue(refusal.why, refusal.rules), refusal.why)
 
     def _forward(self) -> None:
         state = self.core.state
@@ -315,7 +350,10 @@ class Relay:
         if held.break_glass:
             text = f"hoopd: break glass {held.break_glass} lets this pass: {', '.join(held.skipped)}"
             self._client.write(backend.notice(text, "It is recorded, and will be reviewed.", "", "WARNING"))
-        self._resume(self.core.released, approval.id if approval is not None else "")
+        if approval is None:
+            self._resume(self.core.released, "")
+        else:
+            self._resume(self.core.released, approval.id, approval.max_rows)
 
     def _not_released(self, failure: Failure) -> None:
         self._holding = None
@@ -345,6 +383,9 @@ class Relay:
     def _glass_answered(self, refusal: Refusal | None) -> None:
         if not self._over:
             self._resume(self.core.glass_answered, refusal)
+
+    def _estimate(self, ask: AskEstimate) -> None:
+        self._shared.estimator.ask(ask).addCallback(lambda rows: self._resume(self.core.estimated, rows))
 
     def _parse(self, ask: AskParse) -> None:
         core = self.core
@@ -383,6 +424,7 @@ class Relay:
 
 _ASKS: dict[type, Callable[[Relay, Any], None]] = {
     AskHold: Relay._hold,
+    AskEstimate: Relay._estimate,
     AskBreakGlass: Relay._break_glass,
     AskParse: Relay._parse,
     AskRefresh: Relay._refresh,

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from hoopd.errors import PeerError, TargetError
 from hoopd.protocols.postgres import backend, withhold
 from hoopd.protocols.postgres.backend import Column
+from hoopd.protocols.postgres.bounds import told
 from hoopd.protocols.postgres.codec import HEADER_SIZE
-from hoopd.protocols.postgres.errors import ROWS_LIMIT, response
+from hoopd.protocols.postgres.errors import response
 from hoopd.protocols.postgres.frontend import Parse
-from hoopd.protocols.postgres.judgement import Judgement, Refusal
+from hoopd.protocols.postgres.judgement import Judgement
 from hoopd.protocols.postgres.results import Results
 from hoopd.protocols.postgres.session import POISON, POISON_NAME, AskRefresh, Expected, Run
 from hoopd.protocols.postgres.state import State
+from hoopd.protocols.postgres.wrap import Wraps
+from hoopd.sql.counting import counted, counting
 
 _TEXT = 25
 
@@ -35,6 +38,7 @@ class Replies:
     def __init__(self, state: State) -> None:
         self.state = state
         self.results = Results(state)
+        self._wraps = Wraps(state, self.results, self._record_error)
         self._methods = {
             b"1"[0]: self._completed("parse"),
             b"2"[0]: self._completed("bind"),
@@ -126,21 +130,30 @@ class Replies:
 
     def _command_complete(self, buffer: bytes, at: int, end: int) -> None:
         expected = self._head("query", "execute")
+        tag = buffer[at + HEADER_SIZE : end - 1].decode("utf-8", "replace")
+        if expected.swallow and expected.wrap is not None:
+            expected.wrap.tag = tag
+            return
         run = self._running()
         if expected.refusal is not None:
             raise TargetError("the target ran what it cannot parse")
-        tag = buffer[at + HEADER_SIZE : end - 1].decode("utf-8", "replace")
         self.results.finish(run, tag, "executed")
         self.state.moved(run, tag)
         if expected.kind == "query":
             self._next(expected)
-            if run.cut:
+            if expected.wrap is not None:
+                self._tell(expected, self._wraps.completed(expected.wrap, run, tag, buffer[at:end]))
+            elif run.cut:
                 self._limit_error(expected, run)
                 expected.muted = True
             else:
                 self._tell(expected, buffer[at:end])
             return
         self.state.fifo.popleft()
+        if run.bounds.changes is not None and run.judged is not None:
+            run.touched = counted(tag) if counting(run.judged.statement)[0] == "changed" else 0
+            if run.touched > run.bounds.changes:
+                self.results.passed(run, "changes")
         self._ended(run, buffer[at:end])
 
     def _ended(self, run: Run, octets: bytes) -> None:
@@ -150,9 +163,9 @@ class Replies:
         if not run.cut:
             state.to_client.append(octets)
             return
-        # the limit was passed and the cancel came too late: the server must fail all the same, or what the client
-        # sent behind would run although it was told of an error
-        refusal = self._over(run)
+        # a bound was passed, and nobody interrupted it, or too late: the server must fail all the same, or it would be
+        # kept, and what the client sent behind would run although it was told of an error
+        refusal = told(run.bounds, run.over, run.touched)
         state.fifo.appendleft(Expected("parse", run.operation, refusal=refusal))
         state.to_target.append(Parse(POISON_NAME, POISON).encode())
 
@@ -163,6 +176,9 @@ class Replies:
         if run.portal is not None:
             run.portal.begun = True
         self.results.finish(run, "suspended", "executed")
+        if run.bounds.changes is not None:
+            # it has changed all that it changes, and says how much only when the last row is fetched
+            self.results.passed(run, "parts")
         self._ended(run, buffer[at:end])
 
     def _empty_query(self, buffer: bytes, at: int, end: int) -> None:
@@ -194,12 +210,17 @@ class Replies:
             state.barrier = False
             for run in expected.runs:
                 self.results.not_run(run)
+        state.settle("executed")
         if state.status == b"I":
-            state.transaction_over(not state.failed)
-            if state.uncertain and not state.fifo:
-                self._definitions_changed()
+            state.transaction_over(not state.failed and (expected.wrap is None or expected.wrap.commit))
+        octets = buffer[at:end]
+        if expected.wrap is not None:
+            octets = self._wraps.ready(expected.wrap, state.status, octets)
+        if state.status == b"I" and state.uncertain and not state.fifo:
+            self._definitions_changed()
         state.failed = False
-        state.to_client.append(buffer[at:end])
+        if octets:
+            state.to_client.append(octets)
 
     def _definitions_changed(self) -> None:
         state = self.state
@@ -224,18 +245,25 @@ class Replies:
             return
         head = state.fifo[0]
         run = head.runs[0] if head.runs else None
+        # whatever came before it in an implicit transaction is rolled back with it
+        state.settle("failed", f"rolled back: {head.refusal.why if head.refusal is not None else code}")
         if head.refusal is not None and code == "42601":
             told = response(head.refusal)
             self._record_error(head.operation, head.refusal.sqlstate, head.refusal.why, "gateway")
             if not head.muted:
                 state.to_client.append(told)
-        elif run is not None and run.cut:
-            self._limit_error(head, run)
+        elif run is not None and (run.cut or (run.over and code == "57014")):
+            if head.wrap is not None:
+                head.wrap.over, head.muted = run.over, True
+            else:
+                self._limit_error(head, run)
         elif not head.muted:
             self._pass_error(payload, head, head.operation)
         if run is not None:
             self.results.finish(run, "", "failed", code)
             head.runs.popleft()
+        if head.wrap is not None:
+            head.wrap.failed = code
         if head.kind in ("query", "sync"):
             return
         self._skip_to_sync()
@@ -371,17 +399,17 @@ class Replies:
         run = expected.runs.popleft()
         if run.judged is None and not expected.runs:
             expected.runs.append(Run(run.operation, None))
+        if expected.runs:
+            # a text's statements share their time: the server tells of one's end when the next has output, or has ended
+            expected.runs[0].began = run.began
+            expected.runs[0].over = "time" if run.over == "time" else ""
 
     def _tell(self, expected: Expected, octets: bytes) -> None:
         if not expected.swallow and not expected.muted:
             self.state.to_client.append(octets)
 
-    def _over(self, run: Run) -> Refusal:
-        why = f"the result has more than {run.limit} rows, which is all that is allowed here"
-        return Refusal(ROWS_LIMIT, why, run.rule, "Narrow the statement, or add LIMIT.")
-
     def _limit_error(self, expected: Expected, run: Run) -> None:
-        refusal = self._over(run)
+        refusal = told(run.bounds, run.over, run.touched)
         self._record_error(run.operation, refusal.sqlstate, refusal.why, "gateway")
         if not expected.muted:
             self.state.to_client.append(response(refusal))

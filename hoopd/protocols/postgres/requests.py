@@ -12,11 +12,12 @@ from typing import Any
 
 from hoopd.display import utc
 from hoopd.errors import PeerError
-from hoopd.protocols.postgres import frontend, records
+from hoopd.protocols.postgres import frontend, records, wrap
+from hoopd.protocols.postgres.bounds import bounds
 from hoopd.protocols.postgres.frontend import Execute, Parse
 from hoopd.protocols.postgres.judgement import Judgement, Refusal
 from hoopd.protocols.postgres.names import UNSETTLED
-from hoopd.protocols.postgres.permission import Permission
+from hoopd.protocols.postgres.permission import Outcome, Permission, fetched
 from hoopd.protocols.postgres.session import (
     POISON,
     POISON_NAME,
@@ -29,7 +30,7 @@ from hoopd.protocols.postgres.session import (
     Run,
 )
 from hoopd.protocols.postgres.startup import check_reason, check_wait
-from hoopd.protocols.postgres.state import State
+from hoopd.protocols.postgres.state import TOGETHER, State
 
 #: what may come while a COPY reads from the client: anything else would be taken by the server as part of it
 _DURING_COPY = frozenset(b"dcfHSX")
@@ -60,7 +61,7 @@ class Requests:
     def treat(self, kind: int, buffer: bytes, at: int, end: int) -> bool:
         """Treat the message C{buffer[at:end]}. @return: False if it cannot be treated yet. @raise PeerError"""
         state = self.state
-        if state.barrier or state.cancelling:
+        if state.occupied:
             return False
         if state.copy_in is not None and kind not in _DURING_COPY:
             raise PeerError("a COPY reads from the client: only its data may come")
@@ -89,30 +90,44 @@ class Requests:
             state.expect(Expected("query", own=judgement.own, own_value=self._shown(judgement), judgement=judgement))
             state.to_target.append(frontend.query(b""))
             return True
+        if state.fifo and bounds(judgement).atomic:
+            return self._permission.after_replies()  # whether it needs a transaction is known when all is answered
         outcome = self._permission.ask(judgement, None, text)
         if outcome is None:
             return False
         # the server drops both at the start of a simple query, before it parses it
         state.statements.forget(b"")
         state.portals.forget(b"")
-        number, refusal, approval = outcome.operation, outcome.refusal, outcome.approval
+        judgement, number, refusal = outcome.judgement, outcome.operation, outcome.refusal
         if refusal is not None:
             self._refuse_query(number, judgement, refusal)
             return True
-        self._permission.record(number, judgement, None, approval)
+        self._permission.record(number, judgement, None, outcome.approval)
+        self._forward_query(outcome, buffer[at:end])
+        return True
+
+    def _forward_query(self, outcome: Outcome, raw: bytes) -> None:
+        state, judgement, number = self.state, outcome.judgement, outcome.operation
         expected = Expected("query", number, judgement=judgement)
-        limit, rules = judgement.decision.limits.max_rows, judgement.decision.rules
+        within = bounds(judgement, outcome.ceiling, outcome.approval or "")
+        cursor = fetched(judgement)
+        if cursor is not None:
+            within = within.within(cursor.bounds)
+        # what is rolled back may be settled only then
+        approval = None if within.atomic else outcome.approval
         loud = judgement.opening is not None
         expected.runs = deque(
-            Run(number, each, approval=approval, limit=limit, rule=rules, started=state.now(), loud=loud)
+            Run(number, each, approval=approval, bounds=within, started=state.now(), loud=loud)
             for each in judgement.statements
         )
         if not expected.runs:
-            expected.runs.append(Run(number, None, approval=approval, limit=limit, started=state.now()))
-        state.expect(expected)
-        state.to_target.append(buffer[at:end])
+            expected.runs.append(Run(number, None, approval=approval, bounds=within, started=state.now()))
+        if within.atomic:
+            wrap.begin(state, expected, raw, within, outcome.approval)
+        else:
+            state.expect(expected)
+            state.to_target.append(raw)
         self._permission.follow(judgement, expected)
-        return True
 
     def _refuse_query(self, number: int, judgement: Judgement, refusal: Refusal) -> None:
         state = self.state
@@ -131,7 +146,7 @@ class Requests:
     def too_long(self, kind: int, length: int) -> bool:
         """A message that was too long to be read has gone by. @return: False if its refusal cannot be told yet."""
         state = self.state
-        if state.barrier or state.cancelling:
+        if state.occupied:
             return False
         if state.copy_in is not None:
             raise PeerError("a COPY reads from the client: only its data may come")
@@ -167,7 +182,7 @@ class Requests:
         judgement = state.judged(parse.text, parse.types)
         if judgement is None:
             return False
-        refusal = judgement.outright
+        refusal = state.judge.hopeless(judgement)
         if refusal is None and state.statements.full:
             refusal = Refusal("54000", "too many prepared statements in one session", hint="Close those not used.")
         if refusal is not None:
@@ -269,24 +284,26 @@ class Requests:
             state.expect(Expected("execute", own=judgement.own, own_value=self._shown(judgement), judgement=judgement))
             state.to_target.append(buffer[at:end])
             return True
+        timed = judgement.decision.limits.max_time is not None
+        if timed and (len(state.fifo) >= TOGETHER or any(each.runs for each in state.fifo)):
+            return self._permission.after_replies()  # its time begins when its turn comes
         outcome = self._permission.ask(judgement, portal, prepared.text)
         if outcome is None:
             return False
-        number, refusal, approval = outcome.operation, outcome.refusal, outcome.approval
-        if refusal is not None:
-            self._permission.record(number, judgement, portal.bind, None, refusal)
-            self._poison(Expected("execute", number, refusal=refusal))
+        if outcome.refusal is not None:
+            self._permission.record(outcome.operation, outcome.judgement, portal.bind, None, outcome.refusal)
+            self._poison(Expected("execute", outcome.operation, refusal=outcome.refusal))
             return True
-        self._forward_execute(number, judgement, portal, approval, execute, buffer[at:end])
+        self._forward_execute(outcome, portal, execute, buffer[at:end])
         return True
 
-    def _forward_execute(
-        self, number: int, judgement: Judgement, portal: Portal, approval: str | None, execute: Execute, raw: bytes
-    ) -> None:
-        state = self.state
+    def _forward_execute(self, outcome: Outcome, portal: Portal, execute: Execute, raw: bytes) -> None:
+        state, judgement, number, approval = self.state, outcome.judgement, outcome.operation, outcome.approval
         self._permission.record(number, judgement, portal.bind, approval)
         judged = judgement.statements[0] if judgement.statements else None
-        run = Run(number, judged, portal, approval, judgement.decision.limits.max_rows, judgement.decision.rules)
+        if not portal.begun:
+            portal.bounds = bounds(judgement, outcome.ceiling, approval or "")
+        run = Run(number, judged, portal, approval, portal.bounds)
         run.formats, run.started, run.loud = portal.bind.results, state.now(), judgement.opening is not None
         prepared = portal.prepared
         if portal.columns is None and prepared.described is judgement:
@@ -302,8 +319,8 @@ class Requests:
         state.expect(expected)
         state.to_target.append(raw)
         state.segment_executes += 1
-        if run.limit is not None:
-            # what follows must not run if the limit cuts this one
+        if run.bounds.any:
+            # what follows must not run if a limit cuts this one, and nothing commits it before its rows are counted
             state.barrier = True
             state.to_target.append(frontend.FLUSH_MESSAGE)
         self._permission.follow(judgement, expected)
@@ -353,9 +370,12 @@ class Requests:
         state = self.state
         if state.copy_in is None:
             return not state.fifo or state.skipping or self._permission.after_replies()
-        state.copy_ended(state.copy_in)
-        state.copy_in = None
+        run, state.copy_in = state.copy_in, None
+        state.copy_ended(run)
         state.to_target.append(buffer[at:end])
+        if run.bounds.any and state.fifo and state.fifo[0].kind == "execute":
+            state.barrier = True
+            state.to_target.append(frontend.FLUSH_MESSAGE)
         return True
 
     def _terminate(self, buffer: bytes, at: int, end: int) -> bool:

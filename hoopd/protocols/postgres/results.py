@@ -14,6 +14,7 @@ from hoopd.errors import TargetError
 from hoopd.masking.typed import column_masker
 from hoopd.protocols.postgres import backend
 from hoopd.protocols.postgres.backend import Column
+from hoopd.protocols.postgres.bounds import Bounds, Over, told
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT16
 from hoopd.protocols.postgres.copied import CopyMasker
 from hoopd.protocols.postgres.rows import Masks, Redact, mask_rows, nothing, pass_over, sample
@@ -58,7 +59,7 @@ class Results:
         """Whether a row may pass in pieces: nothing in it is looked for."""
         if not run.ready:
             self.prepare(run, None)
-        return run.masks is None and run.limit is None and run.portal is None and self._kept(run)
+        return run.masks is None and not run.bounds.any and run.portal is None and self._kept(run)
 
     def _kept(self, run: Run) -> bool:
         rows, octets = self._bounds(run)
@@ -74,6 +75,8 @@ class Results:
             self.prepare(run, None)
         if isinstance(run.masks, _All) or isinstance(run.record_masks, _All):
             self._widen(run, INT16.unpack_from(buffer, at + HEADER_SIZE)[0])
+        if run.cut:
+            return b""
         if run.limit is not None:
             allowed = self._allowed(run)
             if count > allowed:
@@ -84,13 +87,29 @@ class Results:
             octets = buffer if not at and stop == len(buffer) else buffer[at:stop]
         else:
             octets = mask_rows(buffer, at, stop, run.masks)
+        if run.bounds.octets is not None:
+            octets, count = self._fitting(run, octets, count)
+            stop = pass_over(buffer, at, stop, count)
         self._keep(run, octets, buffer, at, stop)
         run.rows += count
         run.octets += len(octets)
         counted = run.counted
         if counted is not None:
             counted.rows += count
+            counted.octets += len(octets)
         return octets
+
+    def _fitting(self, run: Run, octets: bytes, count: int) -> tuple[bytes, int]:
+        """What of C{count} messages is within the bound of bytes, whole messages only, and how many they are."""
+        sent = run.counted.octets if run.counted is not None else run.octets
+        room = (run.bounds.octets or 0) - sent
+        if len(octets) <= room:
+            return octets, count
+        at = fit = 0
+        while (end := pass_over(octets, at, len(octets), 1)) <= room:
+            at, fit = end, fit + 1
+        self.passed(run, "bytes")
+        return octets[:at], fit
 
     @staticmethod
     def _widen(run: Run, width: int) -> None:
@@ -107,23 +126,36 @@ class Results:
     def _allowed(self, run: Run) -> int:
         counted = run.counted
         seen = counted.rows if counted is not None else run.rows
-        return 0 if run.cut else max(0, (run.limit or 0) - seen)
+        return max(0, (run.limit or 0) - seen)
 
     def _cut(self, run: Run, buffer: bytes, at: int, stop: int, allowed: int) -> int:
         """The row limit is passed. @return: where the rows that may go end"""
-        self._passed_limit(run)
+        self.passed(run, "rows")
         return pass_over(buffer, at, stop, allowed)
 
-    def _passed_limit(self, run: Run) -> None:
-        if run.cut:
+    def passed(self, run: Run, over: Over) -> None:
+        """A bound was passed: the server is to stop, and to fail if it has ended."""
+        if run.over:
             return
-        run.cut = True
+        run.over = over
+        run.cut = over != "time"
+        if over not in ("changes", "parts"):
+            # the statement still runs
+            self.state.cancelling = True
+            self.state.asks.append(AskCancel())
+        self.tell_passed(run.operation, run.bounds, over, run)
+
+    def tell_passed(self, operation: int, bounds: Bounds, over: Over, run: Run | None = None, touched: int = 0) -> None:
+        """Record it, and log it."""
         state = self.state
-        state.cancelling = True
-        state.asks.append(AskCancel())
-        fields = {"operation": run.operation, "decision": "deny", "rules": list(run.rule), "why": "row limit reached"}
+        rows, octets = (run.rows, run.octets) if run is not None else (touched, 0)
+        touched = run.touched if run is not None else touched
+        refusal = told(bounds, over, touched)
+        fields: dict[str, Any] = {"operation": operation, "decision": "deny"}
+        fields |= {"rules": list(refusal.rules), "why": refusal.why}
         state.route.record("decision", fields)
-        state.route.event("operation.limited", {"rules": list(run.rule), "rows": run.limit})
+        del fields["decision"]
+        state.route.event("operation.limited", {**fields, "limit": over, "rows": rows, "bytes": octets})
 
     def _keep(self, run: Run, octets: bytes, buffer: bytes, at: int, stop: int) -> None:
         """Rows for the recording: as delivered, or masked further where the identity is excepted from a mask."""
@@ -247,13 +279,18 @@ class Results:
         """
         if not run.copying:
             raise TargetError("the target sent COPY data outside a COPY")
+        if run.cut:
+            return b""
         if run.limit is not None:
-            allowed = 0 if run.cut else max(0, run.limit - run.rows)
+            allowed = max(0, run.limit - run.rows)
             if count > allowed:
                 stop, count = self._cut(run, buffer, at, stop, allowed), allowed
         if not count:
             return b""
         octets = buffer[at:stop] if run.copier is None else self._masked_lines(run.copier, buffer, at, stop)
+        if run.bounds.octets is not None:
+            octets, count = self._fitting(run, octets, count)
+            stop = pass_over(buffer, at, stop, count)
         if run.record_masks is run.masks:
             if run.digest is None:
                 run.digest = hashlib.sha256()
@@ -276,6 +313,8 @@ class Results:
     def finish(self, run: Run, tag: str, outcome: str, code: str = "") -> None:
         """A statement ended: its result frame, and what becomes of its approval."""
         state = self.state
+        if run.counted is not None and run.began is not None:
+            run.counted.spent += state.now() - run.began
         state.route.gather(
             "result",
             {
@@ -291,7 +330,10 @@ class Results:
         if run.approval is not None:
             head = state.fifo[0] if state.fifo else None
             more = head is not None and head.kind == "query" and len(head.runs) > 1
-            if outcome != "executed" or not more:
+            if outcome == "executed" and head is not None and head.kind == "execute":
+                # its implicit transaction ends with Sync; a client's own transaction is the client's matter
+                state.implicit.append((run.approval, tag))
+            elif outcome != "executed" or not more:
                 state.route.settle(run.approval, outcome, tag or code)
 
     def not_run(self, run: Run) -> None:

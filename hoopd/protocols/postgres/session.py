@@ -11,6 +11,7 @@ from typing import Any
 from attrs import Factory, define, field, frozen
 
 from hoopd.protocols.postgres.backend import Column
+from hoopd.protocols.postgres.bounds import NONE, Bounds, Over
 from hoopd.protocols.postgres.copied import CopyMasker
 from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judged, Judgement, Refusal
@@ -58,6 +59,10 @@ class Portal:
     bind: Bind
     begun: bool = False
     rows: int = 0
+    octets: int = 0
+    #: seconds that its Executes took so far
+    spent: float = 0.0
+    bounds: Bounds = NONE
     columns: tuple[Column, ...] | None = None
     #: segment in which a Describe of it was sent
     describing: int = -1
@@ -86,15 +91,19 @@ class Run:
     @ivar operation: id of its operation frame.
     @ivar judged: None where the text could not be read (a target that only observes).
     @ivar masks: per column, once columns are known; None is no mask at all.
-    @ivar limit: rows that may be delivered, or None; C{cut} once it was passed.
+    @ivar limit: rows that may be delivered, or None: those of C{bounds}.
+    @ivar over: the bound that was passed; C{cut} where it is one of what is delivered: nothing more is.
+    @ivar touched: rows by its command tag, where those are counted.
+    @ivar began: when its turn at the server came, as far as somebody looked; C{started} is when it was sent.
     """
 
     operation: int
     judged: Judged | None
     portal: Portal | None = None
     approval: str | None = None
-    limit: int | None = None
-    rule: tuple[str, ...] = ()
+    bounds: Bounds = NONE
+    over: Over = ""
+    touched: int = 0
     formats: tuple[int, ...] = ()
     columns: tuple[Column, ...] | None = None
     ready: bool = False
@@ -112,6 +121,11 @@ class Run:
     cut: bool = False
     copying: bool = False
     started: float = 0.0
+    began: float | None = None
+
+    @property
+    def limit(self) -> int | None:
+        return self.bounds.rows
 
     @property
     def counted(self) -> Portal | None:
@@ -120,6 +134,33 @@ class Run:
         if source is not None and isinstance(source.source, Portal):
             return source.source
         return self.portal
+
+
+@define(eq=False)
+class Wrap:
+    """A simple query that changes rows under a ceiling: nothing of it is kept, or told, before its rows are counted.
+
+    @ivar own: the transaction is ours: BEGIN before it, COMMIT or ROLLBACK behind it; else it is the client's.
+    @ivar body: what the server owes for the query itself.
+    @ivar step: begin, body or end (with C{commit}: what was sent there).
+    @ivar last: the message that tells its end, kept back; C{done} is the tag in it.
+    @ivar tag: that of our own BEGIN, COMMIT or ROLLBACK.
+    @ivar failed: the SQLSTATE of an error of the server, or C{""}.
+    """
+
+    body: Expected
+    raw: bytes
+    bounds: Bounds
+    approval: str | None
+    own: bool
+    step: str = "begin"
+    commit: bool = False
+    touched: int = 0
+    over: Over = ""
+    last: bytes = b""
+    tag: str = ""
+    done: str = ""
+    failed: str = ""
 
 
 @define(eq=False)
@@ -149,16 +190,18 @@ class Expected:
     ddl: bool = False
     #: it may change settings or names: what comes behind is judged when it is answered
     moves: bool = False
+    wrap: Wrap | None = None
 
 
 @define(eq=False)
 class Held:
-    """An operation that waits for approval. @ivar state: asked, released or refused."""
+    """An operation that waits for approval. @ivar state: asked, released or refused. @ivar ceiling: the approval's."""
 
     operation: int
     state: str = "asked"
     approval: str = ""
     refusal: Refusal | None = None
+    ceiling: int | None = None
 
 
 @frozen
@@ -170,6 +213,30 @@ class AskHold:
     in_transaction: bool
     #: seconds that the client is ready to wait; None is as long as the rules let it
     wait: float | None = None
+
+
+@frozen
+class AskEstimate:
+    """What the target's planner expects of these statements; answer with estimated().
+
+    @ivar texts: one statement each, and None for one that is not to be explained.
+    @ivar relations: object ids of what they touch.
+    @ivar types, formats, values: of their parameters.
+    """
+
+    texts: tuple[bytes | None, ...]
+    relations: tuple[int, ...]
+    search_path: tuple[str, ...]
+    types: tuple[int, ...] = ()
+    formats: tuple[int, ...] = ()
+    values: tuple[bytes | None, ...] = field(default=(), repr=False)
+
+
+@define(eq=False)
+class Estimate:
+    """The answer to L{AskEstimate}, once it is there: rows of each statement, None where that is not known."""
+
+    rows: tuple[int | None, ...] | None = None
 
 
 @define(eq=False)
@@ -213,7 +280,7 @@ class AskEnd:
     why: str
 
 
-Ask = AskHold | AskBreakGlass | AskParse | AskRefresh | AskCancel | AskEnd
+Ask = AskHold | AskEstimate | AskBreakGlass | AskParse | AskRefresh | AskCancel | AskEnd
 
 
 @frozen

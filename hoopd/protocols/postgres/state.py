@@ -11,15 +11,29 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from attrs import evolve
 
 from hoopd.errors import TargetError
+from hoopd.protocols.postgres.bounds import NONE, Bounds
 from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judge, Judgement
 from hoopd.protocols.postgres.names import Namespace
-from hoopd.protocols.postgres.session import Ask, AskParse, CoreLimits, Expected, Glass, Held, Portal, Prepared, Run
+from hoopd.protocols.postgres.session import (
+    Ask,
+    AskParse,
+    CoreLimits,
+    Estimate,
+    Expected,
+    Glass,
+    Held,
+    Portal,
+    Prepared,
+    Run,
+    Wrap,
+)
 from hoopd.sql.analysis import SessionSettings, Statement
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
 from hoopd.sql.functions import QUIET, trusted
@@ -46,6 +60,10 @@ def _encoding(name: str) -> str:
     return "utf8" if plain == "unicode" else plain
 
 
+#: messages that one operation of a driver is made of, and some more
+TOGETHER = 8
+
+
 class State:
     """
     @param route: L{hoopd.flow.route.Route}, or what offers its C{gate record durable next_operation event settle}.
@@ -67,6 +85,9 @@ class State:
     @ivar failed: an error came since the last ReadyForQuery.
     @ivar unfollowed: code ran that nobody knows: settings and names may be others than are known.
     @ivar barrier: nothing of the client is treated until the statement that runs has ended.
+    @ivar wrap: a query under a row ceiling is on its way: nothing but its COPY input is treated.
+    @ivar estimate: what the target expects the operation at hand to touch, while that is asked or used.
+    @ivar implicit: approvals, with command tags, of what was executed in an implicit transaction that has not ended.
     """
 
     def __init__(
@@ -111,6 +132,9 @@ class State:
         self.copy_in: Run | None = None
         self.held: Held | None = None
         self.glass: Glass | None = None
+        self.estimate: Estimate | None = None
+        self.wrap: Wrap | None = None
+        self.implicit: list[tuple[str, str]] = []
         self.temporary = 0
         self.uncertain = False
         self.stale = False
@@ -123,6 +147,28 @@ class State:
         self._parsing: bytes | None = None
         self._parsed: tuple[bytes, ParseTree | Unparsed] | None = None
         self._settings: tuple[Catalogue, SessionSettings] | None = None
+
+    @property
+    def occupied(self) -> bool:
+        """Whether what the client sends has to wait."""
+        return self.barrier or self.cancelling or (self.wrap is not None and self.copy_in is None)
+
+    def settle(self, outcome: str, detail: str = "") -> None:
+        """The implicit transaction ended, and with it what was approved in it."""
+        ended, self.implicit = self.implicit, []
+        for approval, tag in ended:
+            self.route.settle(approval, outcome, detail or tag)
+
+    def due(self) -> tuple[Run, float] | None:
+        """The run at the server whose time is limited, and when that is over, by the clock C{now}."""
+        # parse, bind and describe are answered with their execute, and take no time to speak of
+        run = next((each.runs[0] for each in islice(self.fifo, TOGETHER) if each.runs), None)
+        if run is None or run.bounds.seconds is None:
+            return None
+        if run.began is None:
+            run.began = self.now()
+        spent = run.counted.spent if run.counted is not None else 0.0
+        return run, run.began + run.bounds.seconds - spent
 
     def expect(self, expected: Expected) -> None:
         """The server owes a reply."""
@@ -188,9 +234,9 @@ class State:
         """A statement has succeeded. @raise TargetError: what it did cannot be followed"""
         statement = run.judged.statement if run.judged is not None else None
         if statement is not None:
-            self.did(statement, tag)
+            self.did(statement, tag, run.bounds)
 
-    def did(self, statement: Statement, tag: str = "") -> None:
+    def did(self, statement: Statement, tag: str = "", bounds: Bounds = NONE) -> None:
         """What a successful run of C{statement} changes. @raise TargetError: what it did cannot be followed"""
         effect = statement.effect
         if effect is None:
@@ -202,7 +248,7 @@ class State:
         except LookupError:
             raise TargetError("the transaction went back to a savepoint that is not known") from None
         self.set_variables(variables)
-        self._renamed(effect, statement)
+        self._renamed(effect, statement, bounds)
 
     def forwarded(self, statement: Statement) -> None:
         """What the mere running of a statement leaves uncertain, whether it succeeds or not."""
@@ -223,7 +269,7 @@ class State:
             self.variables = variables
             self._settings = None
 
-    def _renamed(self, effect: Effect, statement: Statement) -> None:
+    def _renamed(self, effect: Effect, statement: Statement, bounds: Bounds) -> None:
         kind, name = effect.kind, (effect.name or "").encode()
         if kind == "prepare":
             self.statements.define(name, Prepared(statement.text, (), name, inner=True))
@@ -231,6 +277,7 @@ class State:
             prepared = Prepared(statement.text, (), name, inner=True)
             portal = Portal(prepared, Bind(name, b""), begun=True, settings=statement.settings)
             portal.depth, portal.hold = len(self.variables.levels), effect.value == "hold"
+            portal.bounds = bounds
             self.portals.define(name, portal)
         elif kind in ("deallocate", "close") and name:
             names: Namespace[Any] = self.statements if kind == "deallocate" else self.portals

@@ -15,7 +15,7 @@ from hoopd.protocols.postgres.backend import Column
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT32
 from hoopd.protocols.postgres.core import Core
 from hoopd.protocols.postgres.judgement import Judge
-from hoopd.protocols.postgres.session import CoreLimits
+from hoopd.protocols.postgres.session import AskEstimate, CoreLimits
 from hoopd.protocols.postgres.state import State
 from hoopd.sql.catalogue import Catalogue, Relation
 from hoopd.sql.catalogue import Column as SqlColumn
@@ -50,6 +50,7 @@ class Route:
         self.recorder = MemoryRecorder()
         self.denied = self.operations = self._last = 0
         self.settled: list[tuple[str, str]] = []
+        self.details: list[str] = []
         self.broken = False
 
     def gate(self) -> None:
@@ -75,30 +76,44 @@ class Route:
 
     def settle(self, approval: str, outcome: str, detail: str) -> None:
         self.settled.append((approval, outcome))
+        self.details.append(detail)
 
 
 class Conversation:
     """C{client} and C{server} say bytes; C{heard} and C{served} are what came out, as short names of messages."""
 
-    def __init__(self, group: str = "eng", **limits: int) -> None:
+    def __init__(self, group: str = "eng", policy: PolicySnapshot = POLICY_SNAPSHOT, **limits: int) -> None:
         self.route = Route()
-        worker = SimpleNamespace(policy=POLICY_SNAPSHOT, opening=lambda identity, target, now: None)
+        self.now = 5.0
+        worker = SimpleNamespace(policy=policy, opening=lambda identity, target, now: None)
         judge = Judge(worker, Identity("p", "human", frozenset({group})), TARGET, Judgements(), lambda: 1000.0)
         self.state = State(
             judge, self.route, CoreLimits(**limits), catalogue(), lambda: Redactors(b"k" * 32), "S-1", "orders",
-            {b"client_encoding": b"UTF8", b"standard_conforming_strings": b"on"}, None, lambda: 5.0,
+            {b"client_encoding": b"UTF8", b"standard_conforming_strings": b"on"}, None, lambda: self.now,
         )  # fmt: skip
         self.core = Core(self.state)
+        self.rows: list[int | None] = []
+        self.estimates: list[AskEstimate] = []
 
     def client(self, *wire: bytes) -> list[bytes]:
         """@return: what the target is sent"""
         self.core.client_bytes(b"".join(wire))
+        self.answer()
         return self.served()
 
     def server(self, *wire: bytes) -> list[bytes]:
         """@return: what the client is sent"""
         self.core.target_bytes(b"".join(wire))
+        self.answer()
         return self.heard()
+
+    def answer(self) -> None:
+        """Tell what C{rows} says of the next operations, where the core asks for that."""
+        while any(isinstance(each, AskEstimate) for each in self.state.asks):
+            ask = next(each for each in self.state.asks if isinstance(each, AskEstimate))
+            self.state.asks.remove(ask)
+            self.estimates.append(ask)
+            self.core.estimated(tuple(self.rows.pop(0) if self.rows else None for _ in ask.texts))
 
     def served(self) -> list[bytes]:
         out, self.state.to_target = b"".join(self.state.to_target), []
