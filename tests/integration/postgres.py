@@ -11,6 +11,7 @@ import datetime
 import ipaddress
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -215,8 +216,10 @@ class PostgresServer:
         return done.stdout.rstrip("\n")
 
     def statements(self) -> str:
-        """@return: the statement log so far."""
-        return self.log.read_text(errors="replace")
+        """@return: the statement log so far, without what hoopd asked the planner: EXPLAIN runs nothing."""
+        # lines that go on begin with a tab
+        entries = re.split(r"\n(?!\t)", self.log.read_text(errors="replace"))
+        return "\n".join(entry for entry in entries if "] hoopd-estimates " not in entry)
 
     @property
     def pid(self) -> int:
