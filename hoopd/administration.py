@@ -20,6 +20,7 @@ from hoopd.identity import recovery_verbs
 from hoopd.identity.duties import explained
 from hoopd.interfaces import IAdministration
 from hoopd.ipc import wire
+from hoopd.notices import verbs as notice_verbs
 from hoopd.policy import explanation
 from hoopd.policy.statements import operation
 from hoopd.policy.testing import identity as identity_of_name
@@ -65,6 +66,7 @@ class Administration:
     recovery: Any
     ssh: Any
     ssh_keys: Any
+    notices: Any
     admissions: Any
     index: Any
     observed: Any
@@ -477,4 +479,5 @@ _ACTS: dict[str, _Act] = {
     **governance_verbs.ACTS,
     **recovery_verbs.ACTS,
     **ssh_verbs.ACTS,
+    **notice_verbs.ACTS,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from attrs import define
@@ -33,6 +33,7 @@ LATE_INTERVALS, LATE_SECONDS = 3, 30.0
 class Condition:
     """
     @ivar processes: asks the supervisor; Deferred of a list of L{ProcessState}.
+    @ivar untold: gives sentences of what is wrong with notices; a coroutine function.
     @ivar since: when this policy came into force in this broker, seconds since the epoch.
     """
 
@@ -41,6 +42,7 @@ class Condition:
     admissions: Any
     clock: Any
     processes: Callable[[], Deferred[list[ProcessState]]]
+    untold: Callable[[], Awaitable[list[str]]]
     since: float
     system: Any = os
 
@@ -48,8 +50,10 @@ class Condition:
         """@return: JSON-able: processes, ledger, space, targets, policy_since, oldest_pending, problems."""
         problems: list[str] = []
         now = self.clock.seconds()
+        processes = await self._family(now, problems)
+        problems += await self.untold()
         return {
-            "processes": await self._family(now, problems),
+            "processes": processes,
             "ledger": self._record(now, problems),
             "space": self._space(problems),
             "targets": dict(Counter(each.target for each in self.admissions.live.values())),
@@ -70,7 +74,7 @@ class Condition:
             serving = [each for each in serving if each.generation == current]
             if len(serving) < listener.workers:
                 problems.append(f"{len(serving)} of {listener.workers} workers of {name} take clients")
-        for role in ("verifier", "control"):
+        for role in ("verifier", "control", *(["notifier"] if self.config.notify else [])):
             if not any(each.role == role and each.phase == "ready" for each in found):
                 problems.append(f"the {role} is not there")
         for each in found:

@@ -145,6 +145,9 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             {"name": "str", "target": "str", "statement": "str", "groups": "list?", "reason": "str?"},
             "what would happen; of others than oneself for administrators and auditors",
         ),
+        "notify.list": Verb(_LOOK, {"state": "str?", "channel": "str?"}, "what was told to whom, or not yet"),
+        "notify.test": Verb(_ADMIN, {"name": "str"}, "send a channel a test now", True),
+        "notify.retry": Verb(_ADMIN, {"id": "str"}, "try one notice now", True),
         "reload": Verb(_ADMIN, {}, "read the configuration again", True),
     }
 )

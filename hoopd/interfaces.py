@@ -439,6 +439,18 @@ class INotices(Interface):
         """Something was posted and is committed: deliver. @return: None"""
 
 
+class INotifier(Interface):
+    """Takes rendered notices to their receivers. Lives in the notifier process, which keeps nothing."""
+
+    def deliver(delivery):
+        """Try once, in bounded time.
+
+        @type delivery: L{hoopd.notices.deliveries.Post}, L{hoopd.notices.deliveries.Mail} or
+            L{hoopd.notices.deliveries.Run}
+        @return: Deferred of L{hoopd.notices.deliveries.Outcome}, also where the receiver refused or was not reached
+        """
+
+
 class IAdministration(Interface):
     """What hoopctl asks for. Broker only; control relays it."""
 

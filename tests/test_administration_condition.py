@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from hoopd.administration_condition import Condition
+from hoopd.config.channels import Channel
 from hoopd.config.schema import Config, Listener
 from hoopd.errors import Unavailable
 from hoopd.roles.commands import ProcessState
@@ -33,19 +34,25 @@ class ConditionTests(SynchronousTestCase):
         self.clock.advance(NOW)
         self.family = list(FAMILY)
         self.ledger = SimpleNamespace(size=9, signed=9, signed_at=NOW - 500, broken="", origin="o", witnesses=[])
+        self.notices: list[str] = []
+        self.channels: dict[str, Channel] = {}
         self.statvfs: Any = lambda path: os.statvfs_result((4096, 4096, 10**8, 10**8, 5 * 10**7, 0, 0, 0, 0, 255))
 
     def processes(self) -> Deferred[list[ProcessState]]:
         return succeed(self.family)
 
+    async def untold(self) -> list[str]:
+        return self.notices
+
     def problems(self) -> list[str]:
-        config = Config("/etc/hoopd", listen={"postgres": Listener(port=1, workers=1)})
+        config = Config("/etc/hoopd", listen={"postgres": Listener(port=1, workers=1)}, notify=self.channels)
         condition = Condition(
             config,
             self.ledger,
             SimpleNamespace(live={}),
             self.clock,
             self.processes,
+            self.untold,
             NOW,
             SimpleNamespace(statvfs=lambda path: self.statvfs(path)),
         )
@@ -73,6 +80,15 @@ class ConditionTests(SynchronousTestCase):
         self.processes = lambda: fail(Failure(Unavailable("gone")))  # type: ignore[method-assign]
         (problem,) = self.problems()
         self.assertIn("the supervisor does not answer", problem)
+
+    def test_notices(self) -> None:
+        self.notices = ["orders was not told for 20 s"]
+        self.assertEqual(self.problems(), self.notices)
+        self.notices = []
+        self.channels = {"orders": Channel(kind="command", run=("/bin/true",))}
+        self.assertEqual(self.problems(), ["the notifier is not there"])
+        self.family.append(ProcessState("notifier", "notifier", 6, "", 2, "ready", NOW - 60))
+        self.assertEqual(self.problems(), [])
 
     def test_the_record(self) -> None:
         self.ledger.size = 12

@@ -28,7 +28,7 @@ if [ "${1:-}" = --programs ]; then
   exit
 fi
 
-for user in hoopd hoopd-worker hoopd-verifier hoopd-control; do
+for user in hoopd hoopd-worker hoopd-verifier hoopd-notifier hoopd-control; do
   getent passwd "$user" >/dev/null ||
     useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin "$user"
 done
@@ -44,7 +44,7 @@ if ! grep -q '^users = ' /etc/hoopd/hoopd.toml; then
   cat >>/etc/hoopd/hoopd.toml <<'TOML'
 
 [processes]
-users = { worker = "hoopd-worker", verifier = "hoopd-verifier", control = "hoopd-control" }
+users = { worker = "hoopd-worker", verifier = "hoopd-verifier", notifier = "hoopd-notifier", control = "hoopd-control" }
 TOML
 fi
 # the key of the vault: encrypted for this machine, readable for the broker alone

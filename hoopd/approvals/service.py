@@ -115,6 +115,11 @@ class Approvals:
         """Have C{callback} called with the L{Approval} after each transition, once that is on disk."""
         self._transitions.observers.append(callback)
 
+    def within(self, callback: Callable[[Any, rows.Change], None]) -> None:
+        """Have C{callback(tx, change)} called in the transaction of each change: what it writes is there if and only if
+        the change is. What it raises undoes the change."""
+        self._transitions.within.append(callback)
+
     # -- the requester -----------------------------------------------------------------------------------------
 
     def request(self, session: str, token: Secret, held: HeldOperation) -> Deferred[Approval]:

@@ -79,6 +79,7 @@ class Transitions:
         self.waiters = Waiters()
         self.expiries = Expiries(clock, self._due)
         self.observers: list[Callable[[Approval], Any]] = []
+        self.within: list[Callable[[Any, Change], None]] = []
         self._store = store
         self._clock = clock
         self._event = event
@@ -93,7 +94,7 @@ class Transitions:
         """Run C{work(tx)}, which gives a L{Change}, an unchanged L{Approval}, or a L{Refused}; tell who waits."""
         for left in reversed(range(TRIES)):
             try:
-                done = await self._store.transact(work)
+                done = await self._store.transact(lambda tx: self._joined(tx, work(tx)))
                 break
             except rows.Raced:
                 if not left:
@@ -107,6 +108,13 @@ class Transitions:
             raise done.error
         approval: Approval = done.approval if isinstance(done, Change) else done
         return approval
+
+    def _joined(self, tx: Any, done: Any) -> Any:
+        change = done.change if isinstance(done, Refused) else done
+        if isinstance(change, Change):
+            for callback in self.within:
+                callback(tx, change)
+        return done
 
     def _tell(self, change: Change) -> None:
         approval = change.approval

@@ -255,6 +255,8 @@ LEAVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "late",
             "policy",
         ),
+        # a notice that reached nobody
+        "notice": ("notice", "channel", "kind", "subject", "act", "attempts", "why"),
     }
 )
 
@@ -375,6 +377,10 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         # administration
         "administration.called": _event("by verb subject outcome", "arguments"),
         "administration.refused": _event("by verb why", "arguments"),
+        # notices: outcome, why: in our own words, nothing of what a receiver said
+        "notify.delivered": _event("notice channel kind subject attempts seconds outcome"),
+        "notify.failed": _event("notice channel kind subject attempts why next"),
+        "notify.given-up": _event("notice channel kind subject attempts why"),
         # bad input and limits
         "peer.error": _event("peer session protocol what"),
         "peer.limited": _event("peer protocol limit what"),

@@ -93,12 +93,10 @@ async def ask(method: bytes, url: str, body: bytes | None) -> tuple[int, bytes]:
     # here: their import takes longer than everything else in this module
     import treq
     from twisted.internet import reactor
-    from twisted.internet.defer import Deferred, TimeoutError
-    from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-    from twisted.web.client import ResponseFailed
+    from twisted.internet.defer import Deferred
     from twisted.web.http_headers import Headers
 
-    from hoopd.answers import Body, why_none
+    from hoopd.answers import UNREACHED, Body, why_none
 
     async def whole() -> tuple[int, bytes]:
         headers = Headers({"content-type": ["text/plain; charset=utf-8"], "if-none-match": ["*"]} if body else {})
@@ -111,7 +109,7 @@ async def ask(method: bytes, url: str, body: bytes | None) -> tuple[int, bytes]:
 
     try:
         return await Deferred.fromCoroutine(whole()).addTimeout(REQUEST_MAX, reactor)
-    except (TimeoutError, ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed, Unavailable) as error:
+    except (*UNREACHED, Unavailable) as error:
         raise OSError(why_none(error)) from None
 
 

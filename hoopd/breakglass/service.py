@@ -436,7 +436,7 @@ class BreakGlass:
         act: tuple[str, ...] = (f"hoopctl break-glass show {use.id}",)
         fields = {
             "identity": opening.identity,
-            "behalf_of": opening.act,
+            "on_behalf_of": opening.act,
             "target": opening.target,
             "rule": opening.rule,
             "skips": opening.skip,

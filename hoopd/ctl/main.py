@@ -25,6 +25,7 @@ _COMMANDS = {
     "config": "hoopd.ctl.config",
     "identities": "hoopd.ctl.identities",
     "login": "hoopd.ctl.access:login",
+    "notify": "hoopd.ctl.notify",
     "policy": "hoopd.ctl.policy",
     "recovery-codes": "hoopd.ctl.recovery",
     "reload": "hoopd.ctl.access:reload",

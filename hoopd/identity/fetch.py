@@ -15,13 +15,12 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseFailed
+from twisted.internet.defer import Deferred
+from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
-from hoopd.answers import Body, why_none
+from hoopd.answers import UNREACHED, Body, why_none
+from hoopd.authorities import verifying
 from hoopd.errors import ConfigError, Unavailable
 
 #: the largest published key sets have some 20 KiB
@@ -79,11 +78,7 @@ class HttpsFetch:
         self._agents: dict[str, Any] = {}
 
     def _verifying(self, authorities: str) -> Any:
-        policy = BrowserLikePolicyForHTTPS()
-        if authorities:
-            blocks = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", authorities, re.DOTALL)
-            policy = BrowserLikePolicyForHTTPS(trustRootFromCertificates([Certificate.loadPEM(one) for one in blocks]))
-        return Agent(self._reactor, contextFactory=policy, connectTimeout=TIMEOUT)
+        return Agent(self._reactor, contextFactory=verifying(authorities), connectTimeout=TIMEOUT)
 
     def __call__(self, url: str, authorities: str = "", allow_http: bool = False) -> Deferred[Fetched]:
         """
@@ -101,7 +96,7 @@ class HttpsFetch:
         whole = Deferred.fromCoroutine(self._whole(client, url)).addTimeout(TIMEOUT, self._reactor)
         try:
             return await whole
-        except (TimeoutError, ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed) as error:
+        except UNREACHED as error:
             raise Unavailable(f"{urlsplit(url).hostname} cannot be reached: {why_none(error)[:200]}") from None
 
     def _agent_for(self, authorities: str) -> Any:

@@ -17,12 +17,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.errors import Denied, Unavailable
-from hoopd.interfaces import IVerifier
+from hoopd.interfaces import INotifier, IVerifier
 from hoopd.ipc import commands as c
 from hoopd.ipc import wire
 from hoopd.ipc.end import End, unless_away, unless_slow
 from hoopd.ipc.interfaces import IBrokerRole
 from hoopd.ipc.transport import adopt
+from hoopd.notices.deliveries import Delivery, Mail, Outcome, Post, Run
 from hoopd.secret import Secret
 from hoopd.values import Approval, Asked, Grant, HeldOperation, Peer, Proof, ScramServerFirst, Target
 
@@ -309,6 +310,34 @@ class VerifierConversation(Conversation):
         self.peers._verifier_there(self)
 
 
+class NotifierConversation(Conversation):
+    """A notifier asks nothing; it is given deliveries."""
+
+    def begun(self) -> None:
+        self.peers._notifier_there(self)
+
+
+@implementer(INotifier)
+class RemoteNotifier:
+    """L{INotifier} in the broker: whichever notifier lives. Fails with Unavailable while none does."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.end: End | None = None
+
+    def deliver(self, delivery: Delivery) -> Deferred[Outcome]:
+        if self.end is None or self.end.lost:
+            return fail(Failure(Unavailable("the notifier is away")))
+        kind = {Post: "post", Mail: "mail", Run: "run"}[type(delivery)]
+        answer = self.end.ask(c.Deliver, **{kind: delivery})
+        answer.addTimeout(c.Deliver.deadline, self._reactor, _notifier_silent)
+        return answer.addCallback(lambda response: response["outcome"])
+
+
+def _notifier_silent(failure: Any, seconds: float) -> Any:
+    raise Unavailable("the notifier did not answer in time")
+
+
 @implementer(IVerifier)
 class RemoteVerifier:
     """L{IVerifier} in the broker: whichever verifier lives. Fails with Unavailable while none does."""
@@ -335,6 +364,7 @@ _CONVERSATIONS: dict[str, type[Conversation]] = {
     "worker": WorkerConversation,
     "control": ControlConversation,
     "verifier": VerifierConversation,
+    "notifier": NotifierConversation,
 }
 
 
@@ -354,6 +384,7 @@ class Peers:
         self._all: set[Conversation] = set()
         self._running: dict[str, WorkerConversation] = {}
         self._verifier = RemoteVerifier(reactor)
+        self._notifier = RemoteNotifier(reactor)
         self._lonely: list[Deferred[None]] = []
 
     def attach(self, fd: int, role: str, name: str, pid: int) -> None:
@@ -454,6 +485,10 @@ class Peers:
     def _verifier_there(self, peer: VerifierConversation) -> None:
         self._verifier.end = peer
         self.role.verifier_attached(self._verifier)
+
+    def _notifier_there(self, peer: NotifierConversation) -> None:
+        self._notifier.end = peer
+        self.role.notifier_attached(self._notifier)
 
     def _gone(self, peer: Conversation) -> None:
         self._all.discard(peer)

@@ -13,6 +13,7 @@ from twisted.protocols import amp
 
 from hoopd.errors import HoopdError
 from hoopd.ipc.arguments import Document, Given, Value
+from hoopd.notices.deliveries import Mail, Outcome, Post, Run
 from hoopd.secret import Secret
 from hoopd.values import (
     Admission,
@@ -317,6 +318,22 @@ class Verify(Call):
     response = ((b"token", Document()),)
     deadline = 20.0  # less than Admit's: a provider that is away must not become a broker that is away
     repeat = True
+
+
+# -- broker to notifier -------------------------------------------------------------------------------------
+
+
+class Deliver(Call):
+    """INotifier.deliver: one of the three. Never repeated by itself: the broker tries again at its own pace."""
+
+    commandName = b"deliver/1"
+    arguments = (
+        (b"post", Value(Post, optional=True)),
+        (b"mail", Value(Mail, optional=True)),
+        (b"run", Value(Run, optional=True)),
+    )
+    response = ((b"outcome", Value(Outcome)),)
+    deadline = 75.0  # a command has a minute at most
 
 
 # -- broker to worker ---------------------------------------------------------------------------------------

@@ -74,6 +74,13 @@ class IBrokerRole(IRole):
         @return: None
         """
 
+    def notifier_attached(notifier):
+        """A notifier is there, for the first time or again; it is always the same object.
+
+        @param notifier: L{hoopd.interfaces.INotifier}; fails with Unavailable while no notifier runs
+        @return: None
+        """
+
     def policy_document():
         """@return: bytes: the present policy snapshot, as workers load it (any size up to 64 MiB)"""
 

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hoopd.errors import HoopdError, Unavailable
-from hoopd.interfaces import IVerifier
+from hoopd.interfaces import INotifier, IVerifier
 from hoopd.ipc import commands as c
 from hoopd.ipc import wire
 from hoopd.ipc.end import QUESTIONS_MAX, End, Lost
@@ -104,6 +104,12 @@ class LinkEnd(End):
             raise Unavailable("this process verifies nothing")
         return {"token": wire.encode(await self.link.verifier.verify(token))}
 
+    @c.Deliver.responder
+    async def deliver(self, post: Any = None, mail: Any = None, run: Any = None) -> dict[str, Any]:
+        if self.link.notifier is None:
+            raise Unavailable("this process delivers nothing")
+        return {"outcome": await self.link.notifier.deliver(post or mail or run)}
+
 
 @define(eq=False)
 class _Question:
@@ -132,6 +138,7 @@ class Link:
         self.pid = pid
         self.role = role
         self.verifier: IVerifier | None = None
+        self.notifier: INotifier | None = None
         self.incompatible: Callable[[str], None] = lambda why: None
         self.away_since: float | None = reactor.seconds()
         self.watches = Watches(self)
@@ -143,6 +150,10 @@ class Link:
     def offer_verifier(self, verifier: IVerifier) -> None:
         """Answer brokers' L{c.Verify} with C{verifier}."""
         self.verifier = verifier
+
+    def offer_notifier(self, notifier: INotifier) -> None:
+        """Answer brokers' L{c.Deliver} with C{notifier}."""
+        self.notifier = notifier
 
     @property
     def attached(self) -> bool:

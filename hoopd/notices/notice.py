@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "approval.approved": "an operation was approved",
         "approval.denied": "an operation was denied",
         "approval.expired": "nobody decided, or nobody ran it, in time",
+        "approval.ended": "a time or session for which operations were approved is over",
         "approval.withdrawn": "the request was withdrawn, or its approval does not stand any more",
         "approval.executed": "an approved operation was executed",
         "approval.failed": "an approved operation was run and failed",

@@ -103,6 +103,44 @@ def find(tx: Any, state: str | None, channel: str | None, most: int) -> list[Ent
     return [Entry(*row) for row in tx.execute(sql, (*(value for _, value in wanted), most))]
 
 
+@frozen
+class Trouble:
+    """What is wrong with one channel.
+
+    @ivar failing: notices that wait and were refused at least once. @ivar since: when the oldest of them was posted.
+    @ivar untried: notices that wait for their first attempt since C{before}. @ivar given_up: since C{after}.
+    @ivar outcome: of the latest failure, in words.
+    """
+
+    channel: str
+    failing: int
+    since: float | None
+    untried: int
+    given_up: int
+    outcome: str
+
+
+def trouble(tx: Any, before: float, after: float) -> list[Trouble]:
+    """What is wrong with the channels: notices posted before C{before} that still wait, and those given up later than
+    C{after}. A channel without any is left out."""
+    found = tx.execute(
+        "SELECT channel, SUM(CASE WHEN state = ? AND attempts > 0 THEN 1 ELSE 0 END), "
+        "MIN(CASE WHEN state = ? AND attempts > 0 THEN posted_at END), "
+        "SUM(CASE WHEN state = ? AND attempts = 0 THEN 1 ELSE 0 END), SUM(CASE WHEN state = ? THEN 1 ELSE 0 END) "
+        "FROM notices WHERE (state = ? AND posted_at < ?) OR (state = ? AND settled_at > ?) "
+        "GROUP BY channel ORDER BY channel",
+        (WAITING, WAITING, WAITING, GIVEN_UP, WAITING, before, GIVEN_UP, after),
+    )
+    said = {
+        row[0]: row[1]
+        for row in tx.execute(
+            "SELECT channel, outcome FROM notices WHERE state IN (?, ?) AND outcome <> '' ORDER BY next_at",
+            (WAITING, GIVEN_UP),
+        )
+    }
+    return [Trouble(channel, int(a), b, int(c), int(d), said.get(channel, "")) for channel, a, b, c, d in found]
+
+
 def stranded(tx: Any, channels: Iterable[str]) -> list[Entry]:
     """What waits for channels that are not among C{channels} any more."""
     known = ["", *channels]

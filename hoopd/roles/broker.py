@@ -45,6 +45,7 @@ from hoopd.identity.ssh_keys import SshKeys
 from hoopd.identity.tables import MIGRATIONS as IDENTITY_TABLES
 from hoopd.identity.values import Revocation
 from hoopd.ipc.interfaces import IBrokerRole
+from hoopd.notices import held
 from hoopd.notices.service import Notices
 from hoopd.notices.tables import MIGRATIONS as NOTICES_TABLES
 from hoopd.policy.snapshot import PolicySnapshot
@@ -82,6 +83,11 @@ _LETTERS = "23456789BCDFGHJKLMNPQRSTVWXZ"
 def new_id(prefix: str, length: int) -> str:
     """Such as C{S-7KQ2M9…}: 28 letters, so that C{length} of 12 has 57 bits."""
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(length))
+
+
+def _evenly() -> float:
+    """@return: a number from 0 to 1."""
+    return secrets.randbelow(1 << 32) / (1 << 32)
 
 
 @frozen
@@ -185,7 +191,17 @@ class Broker:
             self.config.identity.token_lifetime,
             conflicts=conflicts,
         )
-        self.notices = Notices(self.store, self.config.notify, self.config.notifications, installation, reactor)
+        self.notices = Notices(
+            self.store,
+            self.config.notify,
+            self.config.notifications,
+            installation,
+            reactor,
+            reveal=self.vault.reveal_channel,
+            ledger=self.ledger,
+            event=self.event,
+            jitter=_evenly,
+        )
         self.approvals = Approvals(
             self.store,
             await self.vault.internal("approval-digest"),
@@ -224,6 +240,8 @@ class Broker:
             notices=self.notices,
             changed=self._openings_changed,
         )
+        self.approvals.within(held.within(self.notices))
+        self.approvals.observe(lambda approval: self.notices.wake())
         self.admissions = Admissions(
             store=self.store,
             identities=self.identities,
@@ -255,6 +273,7 @@ class Broker:
         self.recordings.start()
         live = set(self.admissions.recovered())
         await self.observed.start(live.__contains__)
+        await self.notices.start()
         await self.approvals.start()
         # what waits for the ledger goes before anything new; if it cannot be written, it is told and tried again
         await self.pending.send().addErrback(lambda failure: failure.trap(RecordError) and None)
@@ -270,6 +289,7 @@ class Broker:
             recovery=self.recovery,
             ssh=self.ssh,
             ssh_keys=self.ssh_keys,
+            notices=self.notices,
             admissions=self.admissions,
             index=self.index,
             observed=self.observed,
@@ -287,6 +307,7 @@ class Broker:
                 self.admissions,
                 reactor,
                 self._processes,
+                self.notices.problems,
                 reactor.seconds(),
             ),
         )
@@ -310,6 +331,7 @@ class Broker:
             return
         self._started = False
         self.admissions.stop()
+        self.notices.stop()
         await self.approvals.stop()
         self.break_glass.stop()
         self.recovery.stop()
@@ -343,6 +365,9 @@ class Broker:
 
     def verifier_attached(self, verifier: Any) -> None:
         self._verifier.remote = verifier
+
+    def notifier_attached(self, notifier: Any) -> None:
+        self.notices.attached(notifier)
 
     def policy_document(self) -> bytes:
         document: bytes = self._policy.document()

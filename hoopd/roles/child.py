@@ -43,6 +43,7 @@ from hoopd.roles.sharing import Share
 ROLES: Mapping[str, str] = {
     "broker": "hoopd.roles.broker",
     "verifier": "hoopd.roles.verifier",
+    "notifier": "hoopd.roles.notifier",
     "control": "hoopd.roles.control",
     "worker": "hoopd.roles.worker",
 }
@@ -220,7 +221,7 @@ class Child:
             await serving.stop()
         if self.context.peers is not None:
             await self._within(self.context.peers.when_lonely(), limit)
-        elif self.context.role == "verifier":
+        elif self.context.role in ("verifier", "notifier"):
             await self._within(self._unlinked(), limit)
         await self._within(self.role.drain(limit), limit)
         self.stop()

@@ -19,7 +19,7 @@ from hoopd.roles.sharing import Share
 @define(eq=False)
 class ChildContext:
     """
-    @ivar role: C{"broker"}, C{"verifier"}, C{"control"} or C{"worker"}.
+    @ivar role: C{"broker"}, C{"verifier"}, C{"notifier"}, C{"control"} or C{"worker"}.
     @ivar name: C{"broker"}, or C{"worker/postgres/2"}: unique among the processes of one generation.
     @ivar generation: how many times the supervisor has re-executed itself before this child began.
     @ivar config: the configuration this generation was checked with. Files on disk may be newer: do not read
@@ -27,7 +27,7 @@ class ChildContext:
     @ivar policies: the text of each file of policies.d by its name, as it was when this generation was checked;
         only the broker is given them.
     @ivar listeners: name to descriptor of the inherited listeners; use L{serve}.
-    @ivar link: worker, control and verifier: the way to the broker, whichever one lives. None in the broker.
+    @ivar link: worker, control, verifier and notifier: the way to the broker, whichever one lives. None in the broker.
     @ivar peers: the broker's view on everybody attached to it. None elsewhere.
     @ivar reload: broker only: ask the supervisor to reload; Deferred of None when the new configuration is good
         and the reload begins. Fails with ValueError, whose text is the reasons, a line each, when it is not.

@@ -82,6 +82,8 @@ class Family:
         """Fill every place, the broker's first."""
         for role in ("broker", "verifier", "control"):
             self._place(role, role)
+        if self._settings.config.notify:
+            self._place("notifier", "notifier")
         for name, listener in self._settings.config.listen.items():
             self._tables[name] = sharing.create(max(1, listener.workers))
             for slot in range(listener.workers):
@@ -101,7 +103,7 @@ class Family:
         if self._stopping:
             # sessions that drain need their broker, nothing else
             return place.role == "broker" and any(member.role == "worker" for member in self.members)
-        if place.role in ("control", "verifier"):
+        if place.role in ("control", "verifier", "notifier"):
             # one at a time: the one before has the control socket's path
             return not any(member.role == place.role for member in self.members)
         return not place.listener or place.listener in self.listeners

@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from hoopd.config.channels import SECRETS
 from hoopd.errors import ConfigError, Unavailable
 from hoopd.interfaces import ICredentialVault
 from hoopd.secret import Secret
@@ -274,6 +275,20 @@ class Vault:
         return unseal(key, Place(self._installation, name, version), Envelope(wrapped, sealed))
 
     # -- opening -----------------------------------------------------------------------------------------------
+
+    def reveal_channel(self, name: str) -> Deferred[Secret]:
+        """The secret of a channel of notices; broker only, and no target's is given out so.
+
+        @return: Deferred of L{Secret}. @raise KeyError: no such secret, or not one of a channel.
+        @raise Unavailable: it does not open.
+        """
+
+        async def revealed() -> Secret:
+            if not name.startswith(SECRETS):
+                raise KeyError(name)
+            return Secret(await self._reveal_target(name))
+
+        return Deferred.fromCoroutine(revealed())
 
     async def _reveal_target(self, name: str) -> bytes:
         if not _NAME.fullmatch(name):

@@ -94,12 +94,12 @@ for pair in broker:hoopd worker:hoopd-worker verifier:hoopd-verifier control:hoo
   check "$role can gain no privilege" grep -q '^NoNewPrivs:[[:space:]]*1' "/proc/$pid/status"
 done
 worker=$(pid_of worker)
-for user in hoopd-worker hoopd-verifier hoopd-control; do
+for user in hoopd-worker hoopd-verifier hoopd-notifier hoopd-control; do
   check "$user cannot look into the state" bash -c "! setpriv --reuid=$user --regid=$user --init-groups -- ls /var/lib/hoopd"
   check "$user cannot read the master key" bash -c "! setpriv --reuid=$user --regid=$user --init-groups -- cat /run/credentials/hoopd.service/hoopd-master-key"
   check "$user cannot signal the broker" bash -c "! setpriv --reuid=$user --regid=$user --init-groups -- kill -0 $(pid_of broker)"
 done
-for user in hoopd-verifier hoopd-control; do
+for user in hoopd-verifier hoopd-notifier hoopd-control; do
   check "$user cannot read the listener's key" bash -c "! setpriv --reuid=$user --regid=$user --init-groups -- cat /etc/hoopd/tls/server.key"
 done
 check "no worker's memory can be read by its own user" bash -c "! setpriv --reuid=hoopd-worker --regid=hoopd-worker --init-groups -- head -c1 /proc/$worker/mem"

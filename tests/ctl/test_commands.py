@@ -106,6 +106,10 @@ OBSERVED = {
 }  # fmt: skip
 
 #: words, standard input, verb, arguments that are sent, answer, what is printed
+NOTICE = {
+    "id": "msg_abc", "channel": "orders", "kind": "approval.held", "subject": "A-7KQ2M9", "state": "delivered",
+    "posted_at": 0.0, "attempts": 1, "next_at": 0.0, "give_up_at": 86400.0, "settled_at": 0.5, "outcome": "status 200",
+}  # fmt: skip
 CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["whoami"], "", "whoami", {}, CALLER, "user:ada (human)"),
     (["status"], "", "status", {}, {"version": "1", "policy": "p", "sessions": 3, "pending": 1}, "running sessions"),
@@ -214,6 +218,9 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["audit", "views", "--by", "user:lee"], "", "audit.views", {"by": "user:lee"},
      [{"index": 7, "at": 0.0, "by": "user:lee", "verb": "sessions.show", "subject": "S-1", "detail": {"id": "S-1"}}],
      "7     1970-01-01 00:00:00Z  user:lee  sessions.show  S-1      id S-1"),
+    (["notify", "list", "--state", "waiting"], "", "notify.list", {"state": "waiting"}, [NOTICE], "msg_abc  delivered"),
+    (["notify", "test", "orders"], "", "notify.test", {"name": "orders"}, NOTICE, "orders was told (status 200)"),
+    (["notify", "retry", "msg_abc"], "", "notify.retry", {"id": "msg_abc"}, NOTICE, "orders was told"),
     (["audit", "key"], "", "audit.key", {}, {"verifier": "hoopd.local/ledger+1+k"}, "hoopd.local/ledger+1+k"),
 ]  # fmt: skip
 
@@ -384,3 +391,11 @@ def test_without_a_one_time_token_it_says_why(answers: Answers, tmp_path: Path) 
     result = answers.run("bootstrap-token", "--state", str(tmp_path))
     assert result.exit_code == 1
     assert "administrator already" in result.stderr
+
+
+def test_a_channel_that_does_not_work_is_a_failure(answers: Answers) -> None:
+    answers.given = {"notify.test": {**NOTICE, "state": "waiting", "outcome": "status 503"}}
+    result = answers.run("notify", "test", "orders")
+    assert result.exit_code == 1
+    assert "orders was not told: status 503" in result.output
+    assert "1970-01-02" in result.output

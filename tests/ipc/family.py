@@ -77,6 +77,7 @@ class BrokerRole:
         self.script = script
         self.gone: list[str] = []
         self.verifiers: list[Any] = []
+        self.notifiers: list[Any] = []
         self.document = b"policy 1"
         self.in_use: list[Opening] = []
 
@@ -92,6 +93,9 @@ class BrokerRole:
 
     def verifier_attached(self, verifier: Any) -> None:
         self.verifiers.append(verifier)
+
+    def notifier_attached(self, notifier: Any) -> None:
+        self.notifiers.append(notifier)
 
     def policy_document(self) -> bytes:
         return self.document

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from types import SimpleNamespace
 from typing import Any
 
 from attrs import evolve
@@ -13,12 +14,13 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from hoopd.errors import AuthenticationFailed, Denied, Unavailable
-from hoopd.interfaces import IAdministration, IApprovals, ICredentialVault, ISessions, IVerifier
+from hoopd.interfaces import IAdministration, IApprovals, ICredentialVault, INotifier, ISessions, IVerifier
 from hoopd.ipc import commands as c
 from hoopd.ipc import end as end_module
-from hoopd.ipc.broker import RemoteVerifier
+from hoopd.ipc.broker import RemoteNotifier, RemoteVerifier
 from hoopd.ipc.link import Link
 from hoopd.ipc.stubs import RemoteAdministration, RemoteApprovals, RemoteSessions, RemoteVault
+from hoopd.notices.deliveries import Mail, Outcome, Post, Run
 from hoopd.secret import Secret
 from hoopd.values import ScramServerFirst, TargetTls
 from tests.ipc.family import APPROVAL, GRANT, HELD, PROOF, TARGET, TOKEN, Broker, WorkerRole, admission, descriptors
@@ -50,6 +52,7 @@ class Conversations(TestCase):
             (ICredentialVault, self.vault),
             (IAdministration, RemoteAdministration(self.link)),
             (IVerifier, RemoteVerifier(reactor)),
+            (INotifier, RemoteNotifier(reactor)),
         ):
             verifyObject(interface, stub)
 
@@ -288,6 +291,44 @@ class Conversations(TestCase):
         self.script.answers["show"] = APPROVAL
         assert await RemoteApprovals(other).show("a1") == APPROVAL
         other.close()
+
+    async def test_the_broker_gives_the_notifier_deliveries(self) -> None:
+        given: list[Any] = []
+
+        class Notifier:
+            def deliver(self, delivery: Any) -> Deferred[Any]:
+                given.append(delivery)
+                return succeed(Outcome(False, "status 429", 7.0))
+
+        notifier = Link(reactor, "notifier", 45)
+        notifier.offer_notifier(Notifier())  # type: ignore[arg-type]
+        self.broker.attach(notifier, "notifier")
+        await notifier.when_attached()
+        await turns()
+        (remote,) = self.broker.role.notifiers
+        # as large as notices get, and larger than an AMP value may be
+        post = Post(Secret("https://x.example/s3cret"), (("a", "b"), ("c", "d")), b"\xff" * 300_000, "/ca.pem", True)
+        mail = Mail("s", 25, "tls", "u", Secret("pw"), "a@x", ("b@x", "c@x"), b"\r\n" * 50_000, "")
+        run = Run(("/bin/true", "-x", "é"), b"{}", 5.0, 1 << 28)
+        for delivery in (post, mail, run):
+            assert await remote.deliver(delivery) == Outcome(False, "status 429", 7.0)
+            assert given[-1] == delivery
+        assert given[0].url.reveal() == b"https://x.example/s3cret"
+        assert given[1].password.reveal() == b"pw"
+        notifier.close()
+        await turns()
+        await self.assertFailure(remote.deliver(run), Unavailable)
+
+    async def test_a_notifier_that_says_nothing_is_not_waited_for_without_end(self) -> None:
+        self.patch(c.Deliver, "deadline", 0.2)
+        notifier = Link(reactor, "notifier", 45)
+        notifier.offer_notifier(SimpleNamespace(deliver=lambda delivery: Deferred()))  # type: ignore[arg-type]
+        self.broker.attach(notifier, "notifier")
+        await notifier.when_attached()
+        await turns()
+        (remote,) = self.broker.role.notifiers
+        await self.assertFailure(remote.deliver(Run(("/bin/true",), b"", 5.0, 1)), Unavailable)
+        notifier.close()
 
     async def test_the_broker_asks_the_verifier(self) -> None:
         class Verifier:

@@ -87,6 +87,9 @@ class Broker:
     def openings(self) -> list[Any]:
         return []
 
+    def notifier_attached(self, notifier: Any) -> None:
+        raise AssertionError("this family has no notifier")
+
     def policy_document(self) -> bytes:
         return wire.encode(self.context.policies)
 
