@@ -54,7 +54,8 @@ def plain(value: Any) -> Any:
 @define(eq=False)
 class Administration:
     """
-    @ivar reload: asks the supervisor; Deferred of None.
+    @ivar rule_sets: L{hoopd.governance.service.RuleSets}.
+    @ivar reload: asks the supervisor, for somebody, behind whom is a person; Deferred of None.
     @ivar condition: L{hoopd.administration_condition.Condition}.
     """
 
@@ -73,11 +74,12 @@ class Administration:
     ledger: Any
     views: Any
     policy: Callable[[], Any]
+    rule_sets: Any
     ask_ahead: Callable[[Secret, Any, str, bytes, str], Deferred[Any]]
     recordings: str
     clock: Any
     event: Callable[[str, dict[str, Any]], None]
-    reload: Callable[[], Deferred[None]]
+    reload: Callable[[str, str], Deferred[None]]
     condition: Any
 
     def call(self, token: Secret, verb: str, arguments: Arguments) -> Deferred[Any]:
@@ -371,7 +373,8 @@ class Administration:
             {"name": file.name, "rules": [rule.id for rule in (*file.rules, *file.break_glass)]}
             for file in policy.files
         ]
-        return {"version": policy.version, "files": files}
+        change = self.rule_sets.change
+        return {"version": policy.version, "files": files, "change": change and governance_verbs.shown(change)}
 
     async def policy_explain(self, caller: Identity, a: Arguments) -> Any:
         policy = self.policy()
@@ -403,7 +406,7 @@ class Administration:
         return identity_of_name(name, tuple(groups))
 
     async def reload_now(self, caller: Identity, a: Arguments) -> Any:
-        await self.reload()
+        await self.rule_sets.reload(caller, self.reload)
         return {"reloading": True}
 
 

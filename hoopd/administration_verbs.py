@@ -140,6 +140,12 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             "what would have been refused, held or masked where policy only observes",
             views=True,
         ),
+        "policy.history": Verb(_LOOK, {"before": "int?"}, "how the configuration came to be as it is"),
+        "policy.diff": Verb(_LOOK, {"to": "int?", "since": "int?"}, "what a change changed"),
+        "policy.files": Verb(_LOOK, {"number": "int?"}, "the files of a change"),
+        "policy.confirm": Verb(
+            _LOOK, {"number": "int", "reason": "str"}, "the last change, somebody else's, is right", True
+        ),
         "policy.explain": Verb(
             (),
             {"name": "str", "target": "str", "statement": "str", "groups": "list?", "reason": "str?"},

@@ -12,6 +12,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from hoopd.errors import ConfigError, HoopdError
+from hoopd.ipc import wire
 from hoopd.roles import reexec
 from hoopd.roles.launch import environment
 from hoopd.roles.settings import Settings, read
@@ -51,9 +52,10 @@ def program(options: Any, tail: list[str]) -> Program:
     )
 
 
-def check(what: Program, directory: str, settings: Settings) -> None:
+def check(what: Program, directory: str, settings: Settings) -> Settings:
     """Load everything that the family will, policies and their tests too, in a process of its own.
 
+    @return: what was checked.
     @raise ConfigError: what is wrong.
     """
     # that an address is free is seen when it is bound: workers of a gateway that was killed may still let go of it
@@ -63,6 +65,8 @@ def check(what: Program, directory: str, settings: Settings) -> None:
     )
     if done.returncode:
         raise ConfigError((done.stdout + done.stderr).decode("utf-8", "replace").strip())
+    checked: Settings = wire.decode(done.stdout, Settings)
+    return checked
 
 
 def makeService(options: Options) -> IService:
@@ -76,7 +80,7 @@ def makeService(options: Options) -> IService:
         settings = settle(options["config"], read, before)
         what = program(getattr(options, "parent", None), ["hoopd", "--config", options["config"]])
         if before is None:  # a reload has been checked by the life before
-            check(what, options["config"], settings)
+            settings = check(what, options["config"], settings)
     except HoopdError as problem:
         sys.exit("\n".join(f"hoopd: {line}" for line in str(problem).splitlines()))
     return Supervisor(reactor, options["config"], settings, what, before)

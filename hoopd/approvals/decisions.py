@@ -18,12 +18,13 @@ from hoopd.config.schema import ApprovalsConfig
 from hoopd.errors import Denied
 from hoopd.values import Approval, Identity, Scope, Vote
 
+_CONFIRM = "Let somebody else approve it, or an administrator or auditor confirm the change: hoopctl policy confirm."
 _ASK_ANEW = "Deny it, and have it asked for again."
 
 
 class Decisions:
     """
-    @param clock, config, policy_version, identity_of, event: as in L{hoopd.approvals.service.Approvals}.
+    @param clock, config, policy_version, identity_of, event, barred: as in L{hoopd.approvals.service.Approvals}.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Decisions:
         policy_version: Callable[[], str],
         identity_of: Callable[[str], Identity | None],
         event: Callable[[str, dict[str, Any]], None],
+        barred: Callable[[str], str],
     ) -> None:
         self._transitions = transitions
         self._clock = clock
@@ -41,6 +43,7 @@ class Decisions:
         self._policy_version = policy_version
         self._identity_of = identity_of
         self._event = event
+        self._barred = barred
 
     async def decide(
         self, id: str, identity: Identity, approve: bool, reason: str, reach: Scope | None, lasts: float | None
@@ -57,6 +60,10 @@ class Decisions:
             if refused:
                 rules = tuple(terms.rule for terms in row.approval.holds)
                 return Refused(Denied(refused, rules, quorum.whom_to_ask(row.approval)))
+            refused = self._barred(identity.name) if approve else ""
+            if refused:
+                rules = tuple(terms.rule for terms in row.approval.holds)
+                return Refused(Denied(refused, rules, _CONFIRM))
             now = self._clock.seconds()
             vote = Vote(identity.name, approve, reason, now, frozenset(identity.groups))
             if approve:

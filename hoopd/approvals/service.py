@@ -46,6 +46,7 @@ class Approvals:
     @param new_id: gives a fresh short id, such as C{A-7KQ2M9}.
     @param event: takes an event's name and fields.
     @param still: whether the person behind a vote could cast it today: bool or Deferred of bool; asked at the claim.
+    @param barred: why somebody may say no and not yes under the rules in force, or nothing.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Approvals:
         new_id: Callable[[], str],
         event: Callable[[str, dict[str, Any]], None] = lambda name, fields: None,
         still: Callable[[Vote], Any] = lambda vote: True,
+        barred: Callable[[str], str] = lambda name: "",
     ) -> None:
         self._store = store
         self._key = digest_key
@@ -76,7 +78,7 @@ class Approvals:
         self._filing = Filing(
             store, self._transitions, digest_key, clock, config, policy_version, identity_of, target_of, new_id
         )
-        self._decisions = Decisions(self._transitions, clock, config, policy_version, identity_of, event)
+        self._decisions = Decisions(self._transitions, clock, config, policy_version, identity_of, event, barred)
 
     # -- life --------------------------------------------------------------------------------------------------
 

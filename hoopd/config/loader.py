@@ -1,11 +1,10 @@
 """Reads /etc/hoopd: hoopd.toml and targets.d/*.toml, strictly; policies.d/ is L{hoopd.policy.snapshot}'s.
 
-Everything wrong is reported together. Files that others could have written are refused: whoever writes them rules here.
+Everything wrong is reported together.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import tomllib
@@ -15,6 +14,7 @@ from typing import Any, get_type_hints
 import attrs
 
 from hoopd.config import channels
+from hoopd.config.files import Files
 from hoopd.config.schema import Config, Listener, TargetTable
 from hoopd.config.structure import ConfigErrors, Reading
 from hoopd.errors import ConfigError
@@ -30,12 +30,18 @@ def load(directory: str, check_files: bool = True) -> Config:
     @param check_files: also check modes and that the files that keys name are there
     @raise ConfigErrors: with every error found
     """
+    return load_whole(directory, check_files)[0]
+
+
+def load_whole(directory: str, check_files: bool = True) -> tuple[Config, dict[str, str]]:
+    """Like L{load}. @return: also the texts that it was made from, by path below C{directory}."""
     errors: list[ConfigError] = []
     top = Path(directory)
-    main = read_toml(top / "hoopd.toml", errors, check_files)
+    files = Files(top, errors, check_files)
+    main = read_toml(top / "hoopd.toml", files)
     tables: dict[str, tuple[str, Any]] = {}
-    for path in listed(top / "targets.d", errors):
-        for name, table in _targets(path, errors, check_files).items():
+    for path in files.listed("targets.d"):
+        for name, table in _targets(path, files).items():
             if name in tables:
                 errors.append(ConfigError(f"target {name} is also in {tables[name][0]}", str(path), f"targets.{name}"))
             tables[name] = (str(path), table)
@@ -46,7 +52,7 @@ def load(directory: str, check_files: bool = True) -> Config:
             reading.wrong(reserved, "does not belong here", "targets are files in targets.d/")
             del main[reserved]
     config: Config | None = reading.table(Config, {**main, "directory": str(top)})
-    targets = {name: _target(name, file, table, errors) for name, (file, table) in tables.items()}
+    targets = {name: _target(name, file, table, files) for name, (file, table) in tables.items()}
     if config is not None:
         config = attrs.evolve(
             _resolved(config, top), targets={name: target for name, target in targets.items() if target}
@@ -55,38 +61,17 @@ def load(directory: str, check_files: bool = True) -> Config:
     if errors:
         raise ConfigErrors(errors)
     assert config is not None
-    return config
+    return config, files.texts
 
 
-def read_toml(path: Path, errors: list[ConfigError], check_files: bool) -> dict[str, Any]:
+def read_toml(path: Path, files: Files) -> dict[str, Any]:
     """The tables of one file; C{{}} with the error noted where it cannot be read."""
+    text = files.read(path)
     try:
-        if check_files:
-            check_mode(path, errors)
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(text) if text is not None else {}
     except tomllib.TOMLDecodeError as problem:
-        errors.append(ConfigError(f"not valid TOML: {problem}", str(path)))
-    except UnicodeDecodeError:
-        errors.append(ConfigError("not UTF-8 text", str(path)))
-    except OSError as problem:
-        errors.append(ConfigError(f"cannot be read: {problem.strerror}", str(path)))
+        files.errors.append(ConfigError(f"not valid TOML: {problem}", str(path)))
     return {}
-
-
-def listed(directory: Path, errors: list[ConfigError]) -> list[Path]:
-    """The *.toml files of a directory, by name; a missing directory has none."""
-    if not directory.is_dir():
-        return []
-    return sorted(path for path in directory.iterdir() if path.suffix == ".toml")
-
-
-def check_mode(path: Path, errors: list[ConfigError]) -> None:
-    """Configuration that somebody else may write is refused."""
-    found = path.stat()
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        errors.append(ConfigError("is writable by group or others", str(path), "", f"chmod go-w {path}"))
-    if found.st_uid not in (0, os.geteuid()):
-        errors.append(ConfigError(f"belongs to user id {found.st_uid}", str(path), "", f"chown root {path}"))
 
 
 def check_key_mode(path: Path, key: str, file: str, errors: list[ConfigError]) -> None:
@@ -100,9 +85,9 @@ def check_key_mode(path: Path, key: str, file: str, errors: list[ConfigError]) -
         errors.append(ConfigError(f"{path} has unsafe mode {stat.S_IMODE(mode):04o}", file, key, f"chmod 0600 {path}"))
 
 
-def _targets(path: Path, errors: list[ConfigError], check_files: bool) -> dict[str, Any]:
-    tables = read_toml(path, errors, check_files)
-    reading = Reading(str(path), errors)
+def _targets(path: Path, files: Files) -> dict[str, Any]:
+    tables = read_toml(path, files)
+    reading = Reading(str(path), files.errors)
     for name in tables:
         if name != "targets":
             reading.unknown(name, name, ["targets"])
@@ -113,7 +98,8 @@ def _targets(path: Path, errors: list[ConfigError], check_files: bool) -> dict[s
     return found
 
 
-def _target(name: str, file: str, table: Any, errors: list[ConfigError]) -> Target | None:
+def _target(name: str, file: str, table: Any, files: Files) -> Target | None:
+    errors = files.errors
     reading = Reading(file, errors)
     key = f"targets.{name}"
     before = len(errors)
@@ -126,10 +112,8 @@ def _target(name: str, file: str, table: Any, errors: list[ConfigError]) -> Targ
         reading.wrong(key, "a target's name has letters, digits, and - _ . only: clients write it as a database name")
     authorities = None
     if read.tls.authorities:
-        try:
-            authorities = (Path(file).parent / read.tls.authorities).read_text()
-        except (OSError, UnicodeDecodeError) as problem:
-            reading.wrong(f"{key}.tls.authorities", f"{read.tls.authorities} cannot be read: {problem}")
+        # certificates, whoever may write the file: the system's own list is one
+        authorities = attrs.evolve(files, check=False).read(Path(file).parent / read.tls.authorities)
     for method in read.weak_authentication:
         if method not in ("md5", "cleartext"):
             reading.wrong(f"{key}.weak_authentication", f"{method!r} is not known: md5 or cleartext")
@@ -225,6 +209,13 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
             reading.wrong(f"{key}.revoked", f"{issuer.revoked} is not there")
     channels.check(config.notify, config.notifications, reading.wrong, check_files)
     _check_duties(config, reading)
+    if not 0 <= config.policy.signatures <= 9:
+        reading.wrong("policy.signatures", "must be from 0 to 9")
+    if config.policy.signatures and not config.policy.allowed_signers:
+        reading.wrong("policy.allowed_signers", "is missing: nobody could sign")
+    if config.policy.signatures and config.processes.users.get("broker"):
+        why = "the check before a reload reads what was accepted last, in the broker's state"
+        reading.wrong("processes.users.broker", f"must be left out where policy.signatures is set: {why}")
     scheme = config.vault.master_key.partition(":")[0]
     if scheme not in ("credential", "file", "passphrase"):
         reading.wrong("vault.master_key", "must be credential:NAME, file:PATH or passphrase:PATH")

@@ -151,6 +151,21 @@ class DutiesConfig:
 
 
 @frozen
+class PolicyConfig:
+    signatures: int = key(
+        "how many distinct people must have signed policy.manifest, which names every file that rules depend on; with 0 "
+        "none is looked for",
+        0,
+    )
+    allowed_signers: str = key(
+        "who may sign: lines of user:NAME and a public key, as ssh-keygen(1) has them", "", "path"
+    )
+    authors_approve: bool = key(
+        "false: who made the last change of the rules alone approves nothing until somebody else confirms it", True
+    )
+
+
+@frozen
 class VaultConfig:
     master_key: str = key(
         "where the master key is: credential:NAME (systemd), file:PATH (mode 0600), passphrase:PATH (a file the "
@@ -217,6 +232,7 @@ class Config:
     processes: Processes = key("the family of processes", factory=Processes)
     identity: IdentityConfig = key("who people and agents are", factory=IdentityConfig)
     duties: DutiesConfig = key("administrator, vault, approver, auditor: who may not be both", factory=DutiesConfig)
+    policy: PolicyConfig = key("whose the rules are: four eyes over policies.d/ and targets.d/", factory=PolicyConfig)
     vault: VaultConfig = key("where secrets of targets are", factory=VaultConfig)
     audit: AuditConfig = key("the record", factory=AuditConfig)
     approvals: ApprovalsConfig = key("holds", factory=ApprovalsConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,29 @@ def command() -> None:
 @directory_argument
 def check(directory: Path) -> None:
     """Check hoopd.toml, targets.d/ and policies.d/ in DIRECTORY, as a gateway would before it starts."""
-    from hoopd.config.loader import load
     from hoopd.config.structure import ConfigErrors
-    from hoopd.policy.directory import read_directory
+    from hoopd.errors import ConfigError
+    from hoopd.governance.reading import accepted_before, endorsement
     from hoopd.policy.snapshot import PolicySnapshot
     from hoopd.protocols.postgres.rows import HOW
+    from hoopd.roles.settings import read
 
     try:
-        config = load(str(directory))
-        sources = read_directory(str(directory))
+        settings = read(str(directory))
+        config, sources = settings.config, settings.policies
+        signed = endorsement(settings.papers, sources, config.policy.signatures, accepted_before(config), time.time())
         snapshot = PolicySnapshot.load(sources, config.targets, bytes(32), channels=config.notify)
     except ConfigErrors as errors:
         raise wrong(directory, errors) from None
+    except ConfigError as error:
+        raise Failure(str(error)) from None
     rules = sum(len(file.rules) for file in snapshot.files)
     click.echo(
         f"{directory} is good: {len(config.listen)} listener(s), {len(config.targets)} target(s), "
         f"{rules} rule(s) in {len(sources)} file(s)"
     )
+    if signed is not None:
+        click.echo(f"manifest {signed.serial} is signed by {', '.join(signed.signers)}")
     click.echo(f"here {HOW}")
 
 

@@ -172,4 +172,5 @@ def refusal(verb: str, status: int, answer: Mapping[str, Any]) -> Failure:
         return Failure(f"the gateway cannot do that now: {why}", [], do, UNREACHABLE)
     if kind == "internal":
         return Failure(f"{verb} failed inside the gateway", [why], "journalctl -u hoopd -n 50, and report it")
-    return Failure(f"{verb}: {why}", str(answer.get("detail") or "").splitlines(), "", REFUSED)
+    first, *more = str(why).splitlines() or [""]
+    return Failure(f"{verb}: {first}", [*more, *str(answer.get("detail") or "").splitlines()], "", REFUSED)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hoopd.ctl import observed
+from hoopd.ctl import governance, observed
 from hoopd.ctl.config import directory_argument, wrong
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import REFUSED, Failure
@@ -16,10 +16,18 @@ from hoopd.display import visible
 
 @click.group("policy")
 def command() -> None:
-    """Rules: explain, test, show."""
+    """Rules: explain, test, show; whose they are and how they came to be."""
 
 
-command.add_command(observed.command)
+for each in (
+    observed.command,
+    governance.history,
+    governance.diff,
+    governance.confirm,
+    governance.manifest,
+    governance.recover,
+):
+    command.add_command(each)
 
 
 @command.command("explain")
@@ -103,4 +111,6 @@ def show(gateway: Gateway, json_: bool) -> None:
     if json_:
         print_json(found)
         return
-    pairs([("version", found["version"]), *((file["name"], words(file["rules"])) for file in found["files"])])
+    change = found.get("change")
+    last = [("last change", f"{change['number']}: {governance.says(change)}")] if change else []
+    pairs([("version", found["version"]), *last, *((file["name"], words(file["rules"])) for file in found["files"])])

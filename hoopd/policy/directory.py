@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hoopd.config.loader import check_mode, listed
+from hoopd.config.files import Files
 from hoopd.config.structure import ConfigErrors
-from hoopd.errors import ConfigError
 
 
 def read_directory(directory: str, check_files: bool = True) -> dict[str, str]:
@@ -14,15 +13,8 @@ def read_directory(directory: str, check_files: bool = True) -> dict[str, str]:
     @param directory: the configuration's, which has policies.d/
     @raise ConfigErrors
     """
-    errors: list[ConfigError] = []
-    sources = {}
-    for path in listed(Path(directory) / "policies.d", errors):
-        try:
-            if check_files:
-                check_mode(path, errors)
-            sources[path.name] = path.read_text()
-        except (OSError, UnicodeDecodeError) as problem:
-            errors.append(ConfigError(f"cannot be read: {problem}", str(path)))
-    if errors:
-        raise ConfigErrors(errors)
-    return sources
+    files = Files(Path(directory), [], check_files)
+    found = {path.name: files.read(path) for path in files.listed("policies.d")}
+    if files.errors:
+        raise ConfigErrors(files.errors)
+    return {name: text for name, text in found.items() if text is not None}

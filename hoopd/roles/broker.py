@@ -37,6 +37,8 @@ from hoopd.flow.admission import Admissions
 from hoopd.flow.lobby import Lobby, WorkerLobby
 from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
 from hoopd.flow.worker_views import WorkerApprovals, WorkerSessions
+from hoopd.governance.service import RuleSets
+from hoopd.governance.tables import MIGRATIONS as GOVERNANCE_TABLES
 from hoopd.identity.bootstrap import Bootstrap
 from hoopd.identity.provider import Identities
 from hoopd.identity.recovery import Recovery
@@ -53,7 +55,7 @@ from hoopd.roles.context import ChildContext
 from hoopd.secret import Secret
 from hoopd.store.settings import installation_id
 from hoopd.store.sqlite import SqliteStore
-from hoopd.values import Asked, Opening, Target
+from hoopd.values import Asked, Opening, Target, Vote
 from hoopd.vault.master import master_source
 from hoopd.vault.ssh_authorities import MIGRATIONS as SSH_AUTHORITIES_TABLES
 from hoopd.vault.ssh_authorities import Authorities
@@ -74,6 +76,7 @@ TABLES = (
     *FLOW_TABLES,
     *NOTICES_TABLES,
     *BREAK_GLASS_TABLES,
+    *GOVERNANCE_TABLES,
 )
 
 #: no vowels, nothing that looks like another: ids are read aloud
@@ -160,8 +163,13 @@ class Broker:
             lambda: self._policy.targets(),
             own_keys(self.config.listen),
         )
+        rules, needed = self.context.rules, self.config.policy.signatures
+        self.rule_sets = RuleSets(
+            self.store, lambda: self.pending.send(), reactor, self.config.policy.authors_approve, self.event
+        )
+        endorsed = await self.rule_sets.judge(rules.papers, rules.policies, needed)
         self._policy = PolicySnapshot.load(
-            self.context.policies, self.config.targets, await self.vault.internal("mask-key"), test=False
+            rules.policies, self.config.targets, await self.vault.internal("mask-key"), test=False
         )
         audit = self.config.audit
         self.ledger = Ledger(
@@ -177,6 +185,7 @@ class Broker:
             tampered=self._reach_end,
             sealed=lambda session, end, closed: self.observed.sealed(session, end, closed),
         )
+        self.pending = Pending(self.store, self.ledger, reactor, self.event)
         self.index = SessionIndex(self.store)
         self.observed = ObservedIndex(self.store, state / "recordings", reactor)
         conflicts = self.config.duties.conflicts
@@ -213,9 +222,9 @@ class Broker:
             target_of=self._target_of,
             new_id=lambda: new_id("A-", 6),
             event=self.event,
-            still=lambda vote: self.identities.may_still_approve(vote.identity, vote.groups),
+            still=self._may_still_approve,
+            barred=self.rule_sets.barred,
         )
-        self.pending = Pending(self.store, self.ledger, reactor, self.event)
         self.recovery = self.identities.recovery = Recovery(
             self.store,
             self.pending,
@@ -277,6 +286,9 @@ class Broker:
         await self.approvals.start()
         # what waits for the ledger goes before anything new; if it cannot be written, it is told and tried again
         await self.pending.send().addErrback(lambda failure: failure.trap(RecordError) and None)
+        await self.rule_sets.begin(
+            rules.papers, rules.policies, needed, endorsed, self._policy.version, rules.by, rules.author
+        )
         await self.break_glass.start()
         await self.recovery.start()
         await self.bootstrap.ensure()
@@ -296,6 +308,7 @@ class Broker:
             ledger=self.ledger,
             views=Views(self.ledger, reactor, self.event),
             policy=lambda: self._policy,
+            rule_sets=self.rule_sets,
             ask_ahead=self._ask_ahead,
             recordings=str(state / "recordings"),
             clock=reactor,
@@ -423,9 +436,14 @@ class Broker:
         asked = self.context.peers.ask_ahead(target.protocol, token, target.name, database, text, reason)
         return Deferred.fromCoroutine(asked)
 
-    def _reload(self) -> Deferred[None]:
+    def _reload(self, by: str, author: str) -> Deferred[None]:
         assert self.context.reload is not None
-        return self.context.reload()
+        return self.context.reload(by, author)
+
+    def _may_still_approve(self, vote: Vote) -> Any:
+        if self.rule_sets.barred(vote.identity):
+            return False
+        return self.identities.may_still_approve(vote.identity, vote.groups)
 
 
 def start(context: ChildContext) -> Broker:

@@ -136,7 +136,7 @@ class Child:
             self.log.warn("the supervisor is gone: accepting nothing more, draining")
             self.drain(self.context.config.processes.drain)
 
-    def ask_reload(self) -> Deferred[None]:
+    def ask_reload(self, by: str, author: str) -> Deferred[None]:
         """ChildContext.reload"""
 
         def checked(answer: Mapping[str, Any]) -> None:
@@ -144,7 +144,8 @@ class Child:
                 raise ValueError("\n".join(answer["problems"]))
 
         assert self.control is not None
-        return self.control.ask(c.Reload).addTimeout(c.Reload.deadline, self.reactor).addCallback(checked)
+        asked = self.control.ask(c.Reload, by=by, author=author)
+        return asked.addTimeout(c.Reload.deadline, self.reactor).addCallback(checked)
 
     def ask_processes(self) -> Deferred[list[c.ProcessState]]:
         """ChildContext.processes"""
@@ -318,7 +319,7 @@ def build(reactor: Any, launch: Launch, start: Callable[[ChildContext], Any]) ->
         generation=launch.generation,
         config=launch.config,
         reactor=reactor,
-        policies=launch.policies,
+        rules=launch.rules,
     )
     if launch.role == "broker":
         context.peers = Peers(reactor, launch.generation)

@@ -29,10 +29,11 @@ class Report(Call):
 
 
 class Reload(Call):
-    """The broker asks for a reload, for an administrator. Answered when the new configuration has been checked:
-    C{problems} is empty when it is good and the reload begins."""
+    """The broker asks for a reload, for the administrator C{by}, behind whom is the person C{author}. Answered when the
+    new configuration has been checked: C{problems} is empty when it is good and the reload begins."""
 
-    commandName = b"reload/1"
+    commandName = b"reload/2"
+    arguments = ((b"by", amp.Unicode()), (b"author", amp.Unicode()))
     response = ((b"problems", Value(list[str])),)
     deadline = 120.0
 

@@ -12,6 +12,7 @@ from hoopd.config.schema import Config
 from hoopd.ipc.broker import Peers
 from hoopd.ipc.link import Link
 from hoopd.roles.commands import ProcessState
+from hoopd.roles.launch import Rules
 from hoopd.roles.serving import Serving
 from hoopd.roles.sharing import Share
 
@@ -24,12 +25,12 @@ class ChildContext:
     @ivar generation: how many times the supervisor has re-executed itself before this child began.
     @ivar config: the configuration this generation was checked with. Files on disk may be newer: do not read
         hoopd.toml or targets.d again.
-    @ivar policies: the text of each file of policies.d by its name, as it was when this generation was checked;
-        only the broker is given them.
+    @ivar rules: the text of each file of policies.d by its name, and what comes with them, as it was when this
+        generation was checked; only the broker is given them.
     @ivar listeners: name to descriptor of the inherited listeners; use L{serve}.
     @ivar link: worker, control, verifier and notifier: the way to the broker, whichever one lives. None in the broker.
     @ivar peers: the broker's view on everybody attached to it. None elsewhere.
-    @ivar reload: broker only: ask the supervisor to reload; Deferred of None when the new configuration is good
+    @ivar reload: broker only: ask the supervisor to reload, for somebody, behind whom is a person; Deferred of None when the new configuration is good
         and the reload begins. Fails with ValueError, whose text is the reasons, a line each, when it is not.
     @ivar processes: broker only: ask the supervisor who there is; Deferred of a list of L{ProcessState}.
     """
@@ -39,12 +40,12 @@ class ChildContext:
     generation: int
     config: Config
     reactor: Any
-    policies: Mapping[str, str] = field(factory=dict, repr=False)
+    rules: Rules = field(factory=Rules, repr=False)
     listeners: Mapping[str, int] = field(factory=dict)
     link: Link | None = None
     peers: Peers | None = None
     share: Share | None = None
-    reload: Callable[[], Deferred[None]] | None = None
+    reload: Callable[[str, str], Deferred[None]] | None = None
     processes: Callable[[], Deferred[list[ProcessState]]] | None = None
     serving: list[Serving] = field(factory=list)
 

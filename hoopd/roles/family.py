@@ -38,7 +38,7 @@ class Family:
     """
     @ivar listeners: name to L{Bound}.
     @ivar began: when (reactor seconds) this generation did.
-    @ivar reload: what a broker's wish to reload does; returns problems. Set by the supervisor.
+    @ivar reload: what a broker's wish to reload does, given who asks and the person behind that; returns problems. Set by the supervisor.
     @ivar ready: called with each member that becomes ready. Set by the supervisor.
     """
 
@@ -58,7 +58,7 @@ class Family:
         self.generation = generation
         self.listeners = listeners
         self.members: list[Member] = []
-        self.reload: Callable[[], Awaitable[list[str]]] = self._cannot_reload
+        self.reload: Callable[[str, str], Awaitable[list[str]]] = self._cannot_reload
         self.ready: Callable[[Member], None] = lambda member: None
         self._program = program
         self._settings = settings
@@ -73,7 +73,7 @@ class Family:
         self._watch.clock = reactor
         self._looked = self.began = reactor.seconds()
 
-    async def _cannot_reload(self) -> list[str]:
+    async def _cannot_reload(self, by: str, author: str) -> list[str]:
         raise Unavailable("no reload now")
 
     # -- starting ---------------------------------------------------------------------------------------------
@@ -113,15 +113,18 @@ class Family:
         if not self._wanted(place):
             return
         ours, theirs = pair()
+        settings = self._settings
         order = launch.Launch(
             role=place.role,
             name=place.name,
             generation=self.generation,
-            config=self._settings.config,
-            policies=self._settings.policies if place.role == "broker" else {},
+            config=settings.config,
+            rules=launch.Rules(settings.policies, settings.papers, settings.by, settings.author)
+            if place.role == "broker"
+            else launch.Rules(),
             listener=place.listener,
             slot=place.slot,
-            heartbeat=min(HEARTBEAT, self._settings.config.processes.silent / 4),
+            heartbeat=min(HEARTBEAT, settings.config.processes.silent / 4),
             syslog=self._syslog,
         )
         try:

@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 import hoopd
 from hoopd.config.schema import Config
+from hoopd.governance.papers import Papers
 from hoopd.ipc import memfd, wire
 from hoopd.roles.privileges import keep_descriptors
 
@@ -25,10 +26,20 @@ CONTROL, LAUNCH, TABLE, LISTENER = 3, 4, 5, 6
 
 
 @frozen
+class Rules:
+    """Of L{hoopd.roles.settings.Settings} what the broker alone is given."""
+
+    policies: Mapping[str, str] = field(factory=dict, repr=False)
+    papers: Papers = field(factory=Papers, repr=False)
+    by: str = ""
+    author: str = ""
+
+
+@frozen
 class Launch:
     """What a child is told at its start; travels as a sealed memory file.
 
-    @ivar policies: file name to text; the broker's only.
+    @ivar rules: the broker's only.
     @ivar slot: a worker's place in the table of shares.
     @ivar heartbeat: seconds between signs of life.
     @ivar syslog: prefix of syslog messages, where the supervisor logs there; else empty.
@@ -38,7 +49,7 @@ class Launch:
     name: str
     generation: int
     config: Config = field(repr=False)
-    policies: Mapping[str, str] = field(factory=dict, repr=False)
+    rules: Rules = field(factory=Rules, repr=False)
     listener: str = ""
     slot: int = 0
     heartbeat: float = 2.0

@@ -70,10 +70,10 @@ class MemberEnd(End):
         return {}
 
     @c.Reload.responder
-    async def reload(self) -> dict[str, Any]:
+    async def reload(self, by: str, author: str) -> dict[str, Any]:
         if self.member.role != "broker":
             raise Unavailable("only the broker may ask for a reload")
-        return {"problems": await self.family.reload()}
+        return {"problems": await self.family.reload(by, author)}
 
     @c.Processes.responder
     def processes(self) -> dict[str, Any]:

@@ -62,6 +62,11 @@ class State:
     #: the settings that ran before, as JSON, for the case that the files changed again after they were checked;
     #: read only then, because newer code may know other keys
     settings: bytes = b""
+    #: the settings that the next life shall run with, as JSON of its own code's check
+    checked: bytes = b""
+    #: who asked for it, and the person behind that
+    by: str = ""
+    author: str = ""
 
 
 def execute(argv: list[str], state: State, pidfile: str = "") -> NoReturn:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
@@ -47,7 +47,7 @@ class Program:
     """What runs: command lines, first their absolute program.
 
     @ivar child: a child, up to its role.
-    @ivar check: the check of a new configuration, up to its directory.
+    @ivar check: the check of a new configuration, up to its directory; prints what is wrong, or L{Settings} as JSON.
     @ivar again: this process's own, to re-execute.
     @ivar pidfile: twistd's, or empty.
     @ivar log: the file that children log to; empty: they inherit our standard output and error.
@@ -73,16 +73,18 @@ def production(again: Sequence[str], **more: Any) -> Program:
 
 
 def settle(directory: str, read: Callable[[str], Settings], before: reexec.State | None) -> Settings:
-    """Read the configuration; in a life after another one, fall back to what ran before.
+    """What this life runs with: what the life before had checked, or what is on disk; else what ran before.
 
     @raise hoopd.errors.ConfigError: it is wrong, and nothing ran before.
     """
     try:
-        return read(directory)
+        if before is None or not before.checked:
+            return read(directory)
+        checked: Settings = wire.decode(before.checked, Settings)
+        return evolve(checked, by=before.by, author=before.author)
     except HoopdError as problem:
         if before is None or not before.settings:
             raise
-        # the files changed between their check and now
         Logger().error("configuration refused, the one before stays: {problem}", problem=str(problem))
         kept: Settings = wire.decode(before.settings, Settings)
         return kept
@@ -118,6 +120,7 @@ class Supervisor(Service):
         self._told_systemd = False
         self._again = False
         self._output: int | None = None
+        self._checked, self._by, self._author = b"", "", ""
 
     # -- the beginning ----------------------------------------------------------------------------------------
 
@@ -269,9 +272,10 @@ class Supervisor(Service):
         """SIGHUP."""
         Deferred.fromCoroutine(self.reload()).addErrback(lambda f: self.log.failure("reload", failure=f))
 
-    async def reload(self) -> list[str]:
+    async def reload(self, by: str = "", author: str = "") -> list[str]:
         """Check the new configuration with the new code; if both are good, become them.
 
+        @param by, author: who asks, and the person behind that; empty where it is not known.
         @return: problems, which changed nothing; empty: the reload begins.
         """
         if self.state == "checking":
@@ -282,9 +286,9 @@ class Supervisor(Service):
         self.state = "checking"
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            problems = await self._check()
+            problems, checked = await self._check()
         except OSError as failed:
-            problems = [f"the check could not run: {failed}"]
+            problems, checked = [f"the check could not run: {failed}"], b""
         if self.state != "checking":
             return ["the gateway is stopping"]
         if problems:
@@ -297,29 +301,35 @@ class Supervisor(Service):
                 self.reactor.callLater(0, self.hang_up)
             return problems
         self.state = "leaving"
+        self._checked, self._by, self._author = checked, by, author
         # whoever asked gets the answer first
         deferLater(self.reactor, 0.05, lambda: Deferred.fromCoroutine(self._leave())).addErrback(
             lambda failure: self.log.failure("reload", failure=failure)
         )
         return []
 
-    async def _check(self) -> list[str]:
+    async def _check(self) -> tuple[list[str], bytes]:
+        """@return: what is wrong, empty is well; and what the check printed, which is the new settings then."""
         output = os.memfd_create("hoopd-check", os.MFD_CLOEXEC)
+        errors = os.memfd_create("hoopd-check-errors", os.MFD_CLOEXEC)
         try:
             present = [text for one in self.bound.values() for text in (one.address, str(one.port))]
             ended: Deferred[str] = Deferred()
-            pid = launch.run([*self.program.check, self.directory, *present], [(output, 1), (output, 2)])
+            pid = launch.run([*self.program.check, self.directory, *present], [(output, 1), (errors, 2)])
             Exit(self.reactor, pid, ended.callback)
             timer = self.reactor.callLater(CHECK_MAX, os.kill, pid, signal.SIGKILL)
             how = await ended
             if timer.active():
                 timer.cancel()
-            said = os.pread(output, 65536, 0).decode("utf-8", "replace").splitlines()
+            said = os.pread(output, os.fstat(output).st_size, 0)
+            complained = os.pread(errors, 65536, 0)
         finally:
             os.close(output)
+            os.close(errors)
         if how == "exited with status 0":
-            return []
-        return [line for line in said if line.strip()] or [f"the check {how}"]
+            return [], said
+        lines = (said[:65536] + b"\n" + complained).decode("utf-8", "replace").splitlines()
+        return [line for line in lines if line.strip()] or [f"the check {how}"], b""
 
     async def _leave(self) -> None:
         """Give every child a fresh control end, write down what is, and become the new life."""
@@ -370,6 +380,9 @@ class Supervisor(Service):
             ],
             listeners=[reexec.ListenerState(one.name, one.address, one.port, one.fd) for one in self.bound.values()],
             settings=wire.encode(self.settings),
+            checked=self._checked,
+            by=self._by,
+            author=self._author,
         )
 
     # -- the end ----------------------------------------------------------------------------------------------

@@ -110,6 +110,10 @@ NOTICE = {
     "id": "msg_abc", "channel": "orders", "kind": "approval.held", "subject": "A-7KQ2M9", "state": "delivered",
     "posted_at": 0.0, "attempts": 1, "next_at": 0.0, "give_up_at": 86400.0, "settled_at": 0.5, "outcome": "status 200",
 }  # fmt: skip
+CHANGE = {"number": 4, "at": 0.0, "digest": "a" * 64, "version": "v", "by": "agent:ci", "author": "user:ann", "rules": True,
+          "files": {}, "serial": 3, "signers": ["user:ann", "user:lee"], "people": ["user:ann", "user:lee"],
+          "confirmed": [{"by": "user:otto", "at": 0.0, "reason": "read it"}]}  # fmt: skip
+
 CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["whoami"], "", "whoami", {}, CALLER, "user:ada (human)"),
     (["status"], "", "status", {}, {"version": "1", "policy": "p", "sessions": 3, "pending": 1}, "running sessions"),
@@ -215,6 +219,12 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["policy", "observed", "--since", "2026-11-21"], "", "policy.observed", {"since": 1795219200.0},
      {"found": [], "observing": {"targets": [], "files": ["orders.toml"]}},
      'To enforce: write mode = "enforce" in policies.d/orders.toml (mode = "observe"), then hoopctl reload'),
+    (["policy", "history", "--before", "9"], "", "policy.history", {"before": 9}, [CHANGE],
+     "agent:ci for user:ann; manifest 3, signed by user:ann, user:lee"),
+    (["policy", "diff", "4"], "", "policy.diff", {"to": 4}, {"since": 3, "to": 4, "diff": "-old\n+n\u202eew"}, "-old\n+n"),
+    (["policy", "diff", "--with", "etc/hoopd"], "", "policy.files", {}, {"number": 4, "files": {"gone": "x"}}, "--- a/gone"),
+    (["policy", "confirm", "4", "--reason", "read it"], "", "policy.confirm", {"number": 4, "reason": "read it"}, CHANGE,
+     "change 4 is confirmed; for it stand user:ann, user:lee"),
     (["audit", "views", "--by", "user:lee"], "", "audit.views", {"by": "user:lee"},
      [{"index": 7, "at": 0.0, "by": "user:lee", "verb": "sessions.show", "subject": "S-1", "detail": {"id": "S-1"}}],
      "7     1970-01-01 00:00:00Z  user:lee  sessions.show  S-1      id S-1"),

@@ -78,7 +78,7 @@ class Broker:
 
     def call(self, token: Any, verb: str, arguments: Any) -> Deferred[Any]:
         if verb == "reload":
-            return self.context.reload().addCallback(lambda _: "reloading")
+            return self.context.reload("user:ann", "user:ann").addCallback(lambda _: "reloading")
         return succeed({"verb": verb, "broker": os.getpid()})
 
     def verifier_attached(self, verifier: Any) -> None:
@@ -91,7 +91,7 @@ class Broker:
         raise AssertionError("this family has no notifier")
 
     def policy_document(self) -> bytes:
-        return wire.encode(self.context.policies)
+        return wire.encode(self.context.rules.policies)
 
 
 def start(context: Any) -> Broker:
