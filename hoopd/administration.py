@@ -22,11 +22,10 @@ from hoopd.interfaces import IAdministration
 from hoopd.ipc import wire
 from hoopd.notices import verbs as notice_verbs
 from hoopd.policy import explanation
-from hoopd.policy.statements import operation
+from hoopd.policy.statements import read
 from hoopd.policy.testing import identity as identity_of_name
 from hoopd.policy.words import WORDS
 from hoopd.secret import Secret
-from hoopd.sql.analysis import SessionSettings, analyse
 from hoopd.values import Identity, Peer, Proof, Scope
 from hoopd.vault import ssh_verbs
 
@@ -387,15 +386,15 @@ class Administration:
             subject = await self._subject(a["name"], a.get("groups"))
         else:
             raise Denied("what others may do is for administrators and auditors to see")
-        analysis = analyse(a["statement"].encode(), SessionSettings(), None)
-        if analysis.refused:
-            return {"verdict": "deny", "text": f"REFUSED before any rule: {analysis.refused}"}
+        reading = read(a["statement"], target, a.get("reason"))
+        if reading.refused:
+            return {"verdict": "deny", "text": f"REFUSED before any rule: {reading.refused}"}
         texts = []
         verdicts = []
-        for statement in analysis.statements:
-            found = policy.explain(subject, target, operation(statement, a.get("reason")), self.clock.seconds())
+        for each in reading.operations:
+            found = policy.explain(subject, target, each, self.clock.seconds())
             verdicts.append(found.decision.verdict)
-            texts.append(explanation.render(found, subject, target, statement.text.decode(errors="replace")))
+            texts.append(explanation.render(found, subject, target, each.text))
         worst = max(verdicts, key=["allow", "hold", "deny"].index) if verdicts else "deny"
         return {"verdict": worst, "text": "\n\n".join(texts)}
 

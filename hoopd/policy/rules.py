@@ -17,6 +17,7 @@ from hoopd.config.structure import Reading
 from hoopd.errors import ConfigError
 from hoopd.policy import reasons
 from hoopd.policy.words import WORDS
+from hoopd.shell import patterns as command_patterns
 from hoopd.values import Identity, Scope, Show, Target
 
 VERBS = ("mask", "allow", "hold", "deny")
@@ -46,6 +47,8 @@ class AllowTable:
     who: tuple[str, ...] = key("identities and groups; everyone if absent", ())
     do: tuple[str, ...] = key("what it opens")
     objects: tuple[str, ...] = key("only operations that touch nothing else than these relations", ())
+    commands: tuple[str, ...] = key("SSH: only commands that run nothing else than these, and write no files", ())
+    logins: tuple[str, ...] = key("SSH: only these accounts", ())
     when: str = key("CEL condition", "")
     reason: str = key("required, or a regular expression (RE2) that the reason must match", "")
     reason_hint: str = key("what a good reason is, for people, as: a ticket number such as OPS-123", "")
@@ -63,6 +66,8 @@ class HoldTable:
     who: tuple[str, ...] = key("whose operations; everyone's if absent", ())
     exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whose operations it leaves alone"})
     objects: tuple[str, ...] = key("only operations that touch one of these relations", ())
+    commands: tuple[str, ...] = key("SSH: only commands that run one of these, or may", ())
+    logins: tuple[str, ...] = key("SSH: only these accounts", ())
     when: str = key("CEL condition", "")
     quorum: int = key("how many people must approve", 1)
     wait: float = key(
@@ -89,6 +94,8 @@ class DenyTable:
     who: tuple[str, ...] = key("whose operations; everyone's if absent", ())
     exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whose operations it leaves alone"})
     objects: tuple[str, ...] = key("only operations that touch one of these relations", ())
+    commands: tuple[str, ...] = key("SSH: only commands that run one of these, or may", ())
+    logins: tuple[str, ...] = key("SSH: only these accounts", ())
     when: str = key("CEL condition", "")
     why: str = key("said to the person who is refused", "")
 
@@ -298,6 +305,10 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
         for column in made.columns:
             if len(column.split(".")) not in (2, 3):
                 reading.wrong(f"{where}.columns", f"{column!r} is no column", "write table.column or *.column")
+    for pattern in getattr(made, "commands", ()):
+        mistake = command_patterns.problem(pattern)
+        if mistake:
+            reading.wrong(f"{where}.commands", mistake)
     problem = reasons.problem(getattr(made, "reason", ""))
     if problem:
         reading.wrong(f"{where}.reason", problem)

@@ -23,9 +23,10 @@ from hoopd.config.structure import ConfigErrors
 from hoopd.errors import ConfigError, Denied
 from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
-from hoopd.policy import obligations, reasons
+from hoopd.policy import commands, obligations, reasons
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
 from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, meets, overlaps, uncovered
+from hoopd.shell import patterns as command_patterns
 from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Unreasoned, Verdict
 
 #: class of an operation that could not be read
@@ -170,6 +171,17 @@ class PolicySnapshot:
         return target.mode == "observe" or any(each.mode == "observe" for each in self._for(target))
 
     # -- judging -----------------------------------------------------------------------------------------------
+
+    def may_login(self, identity: Identity, target: Target, login: str) -> bool:
+        """Whether any rule could allow something there under this account."""
+        if login != target.username and not any(fnmatchcase(login, each) for each in target.ssh.logins):
+            return False
+        allows = (rule for file in self._for(target) for rule in file.rules if rule.verb == "allow")
+        return _in_scope(identity, target) and any(
+            rule.concerns(identity)
+            and (not rule.table.logins or any(fnmatchcase(login, each) for each in rule.table.logins))
+            for rule in allows
+        )
 
     def may_connect(self, identity: Identity, target: Target, now: float) -> Decision:
         """See L{IPolicyService.may_connect}."""
@@ -401,6 +413,9 @@ def _elsewhere(rule: Rule, identity: Identity, operation: Operation) -> str:
     """Why the rule is not about this, whatever its condition says, or C{""}."""
     if not rule.concerns(identity):
         return f"it does not speak of {identity.name}"
+    login = operation.facts.get("login")
+    if rule.table.logins and not any(fnmatchcase(str(login or ""), each) for each in rule.table.logins):
+        return f"it is only for {_listing(rule.table.logins)}"
     if not _does(rule, operation):
         return f"it is about {_listing(rule.table.do)}, and this does {_listing(sorted(operation.classes))}"
     if rule.table.objects:
@@ -410,7 +425,20 @@ def _elsewhere(rule: Rule, identity: Identity, operation: Operation) -> str:
             return "it is only for other relations"
         if rule.verb != "allow" and not any(met) and own:
             return "it is only for other relations"
-    return ""
+    return _other_command(rule, operation)
+
+
+def _other_command(rule: Rule, operation: Operation) -> str:
+    """Why C{commands} leave this operation out, or C{""}: what is no command they do not open, and do not leave alone."""
+    patterns = rule.table.commands
+    if not patterns:
+        return ""
+    analysis = commands.found(operation)
+    if rule.verb == "allow":
+        met = analysis is not None and command_patterns.opens(patterns, analysis)
+    else:
+        met = analysis is None or command_patterns.concerns(patterns, analysis)
+    return "" if met else f"it is only for {_listing(patterns)}"
 
 
 def _does(rule: Rule, operation: Operation) -> bool:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from hoopd.policy.rules import PolicyFile, TestTable
-from hoopd.policy.statements import operation
-from hoopd.sql.analysis import SessionSettings, analyse
+from hoopd.policy.statements import read
 from hoopd.values import Decision, Identity, Opening, Target
 
 if TYPE_CHECKING:
@@ -52,20 +51,17 @@ def _one(snapshot: PolicySnapshot, file: PolicyFile, name: str, test: TestTable)
         subject = identity(who, declared.groups if declared else (), declared.scopes if declared else None)
     except ValueError as problem:
         return failed(str(problem))
-    analysis = analyse(text.encode(), SessionSettings(), None)
-    if analysis.refused:
-        return failed(f"the statement is refused before any rule: {analysis.refused}")
-    if not analysis.statements:
+    facts = {} if test.rows is None else {"rows": test.rows}
+    reading = read(text, target, test.reason or None, facts)
+    if reading.refused:
+        return failed(f"the statement is refused before any rule: {reading.refused}")
+    if not reading.operations:
         return failed("there is no statement")
     try:
         opening = _opening(file, test.break_glass, subject, target)
     except ValueError as problem:
         return failed(str(problem))
-    facts = {} if test.rows is None else {"rows": test.rows}
-    decisions = [
-        snapshot.decide(subject, target, operation(each, test.reason or None, facts), 0.0, opening)
-        for each in analysis.statements
-    ]
+    decisions = [snapshot.decide(subject, target, each, 0.0, opening) for each in reading.operations]
     rules = _deciding(decisions)
     expected = [each if each.count(".") > 1 else f"{file.name}.{each}" for each in test.expect]
     if sorted(rules) != sorted(expected):

@@ -33,7 +33,7 @@ NAMED = frozenset(
 #: of SSH: what a channel is asked for
 SSH = frozenset(
     """
-    exec shell download upload subsystem environment forward-local forward-remote forward-agent forward-x11
+    exec opaque interpreter shell download upload subsystem environment forward-local forward-remote forward-agent forward-x11
     """.split()
 )
 

@@ -160,6 +160,7 @@ class Broker:
             HostKeys(self.store),
             reactor,
             os.urandom,
+            self._may_login,
             lambda: self._policy.targets(),
             own_keys(self.config.listen),
         )
@@ -420,6 +421,10 @@ class Broker:
         resting.addErrback(lambda failure: self.log.failure("SSH keys of {who}", failure=failure, who=identity))
         ended = self.break_glass.revoked(identity, token, why)
         ended.addErrback(lambda failure: self.log.failure("break glass of {who}", failure=failure, who=identity))
+
+    def _may_login(self, session: str, target: Target, login: str) -> bool:
+        identity = self.admissions.identity_of(session)
+        return identity is not None and self._policy.may_login(identity, target, login)
 
     async def _end_resting(self, identity: str, token: str, why: str) -> None:
         """Sessions on SSH certificates that were made on a token end with it."""

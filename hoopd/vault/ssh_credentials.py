@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from attrs import define, field
@@ -57,6 +56,7 @@ class SshCredentials:
     @ivar vault: L{hoopd.vault.vault.Vault}: its grants and its secrets.
     @ivar clock: IReactorTime.
     @ivar entropy: C{(number of bytes) -> bytes}
+    @ivar may_login: C{(session, target, login) -> bool}: whether policy has anything for its identity there.
     @ivar targets: C{() -> mapping of name to Target}, as they are now.
     @ivar own_keys: public host keys of the gateway's listeners, in wire form.
     """
@@ -66,6 +66,7 @@ class SshCredentials:
     hosts: HostKeys
     clock: Any
     entropy: Callable[[int], bytes]
+    may_login: Callable[[str, Target, str], bool]
     targets: Callable[[], Mapping[str, Target]]
     own_keys: frozenset[bytes] = frozenset()
     _offered: dict[bytes, _Offered] = field(factory=dict, init=False, repr=False)
@@ -84,10 +85,10 @@ class SshCredentials:
         return Deferred.fromCoroutine(self._offer(grant, target, login))
 
     async def _offer(self, grant: Grant, target: Target, login: str) -> SshOffer:
-        if login != target.username and not any(fnmatchcase(login, each) for each in target.ssh.logins):
+        if not self.may_login(grant.session, target, login):
             raise Denied(
                 f"the account {login!r} is not open at {target.name}",
-                hint="name one that is, as login%target, or ask whoever runs this gateway for its logins key",
+                hint="name one that is, as login%target, or ask whoever runs this gateway for an allow rule",
             )
         self.vault.spend_grant(grant, target)
         method = target.ssh.sign_in

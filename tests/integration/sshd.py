@@ -123,9 +123,9 @@ class SshServer:
 POLICY = """
 targets = ["web1"]
 contact = "the platform team"
-allow.ops = { who = ["group:ops"], do = ["exec", "shell", "download", "upload"] }
-hold.reboot = { do = ["exec"], when = "op.command.startsWith('reboot')", by = ["group:leads"], wait = "60s", why = "users are on it" }
-deny.secret = { do = ["exec"], when = "op.command.contains('shadow')", why = "nobody reads that" }
+allow.ops = { who = ["group:ops"], do = ["exec", "opaque", "interpreter", "shell", "download", "upload"] }
+hold.touch = { do = ["exec"], commands = ["touch *"], by = ["group:leads"], wait = "60s", why = "users are on it" }
+deny.secret = { do = ["exec"], commands = ["cat /etc/shadow"], why = "nobody reads that" }
 """
 
 

@@ -16,6 +16,7 @@ from attrs import Factory, define, frozen
 
 from hoopd.display import visible
 from hoopd.errors import PeerError, TargetError
+from hoopd.policy import commands
 from hoopd.protocols.ssh import messages, operations
 from hoopd.protocols.ssh.channels import PACKET, WINDOW, Channel, End, Kept
 from hoopd.protocols.ssh.messages import ChannelRequest, Confirmation, GlobalRequest, Open, Reader
@@ -474,8 +475,8 @@ class Session:
         self._start(channel, request, "exec", self._command(channel, command))
 
     def _command(self, channel: Channel, command: bytes) -> Wanted:
-        facts = {"pty": channel.pty, "command": command.decode("utf-8", "replace")}
-        return operations.wanted(frozenset({"exec"}), command, self.login, self.reason, facts)
+        facts = {"pty": channel.pty, **commands.facts(command)}
+        return operations.wanted(commands.classes(command), command, self.login, self.reason, facts)
 
     def _shell(self, channel: Channel, request: ChannelRequest) -> None:
         words, facts = frozenset({"shell"}), {"pty": channel.pty}

@@ -1,0 +1,469 @@
+"""What a shell would run of a text: its programs with their arguments and redirections, or why that cannot be told; pure.
+
+Parsed by tree-sitter's grammar of bash; not what the programs then do. The grammar is error-tolerant and no shell's own, so only
+what is named in the tables below is understood: every other node, and every way to run what is not in the text, makes the whole text
+opaque, which policy refuses unless a rule opens it. Specification: POSIX.1-2017, XCU chapter 2; bash's manual for the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from posixpath import basename, dirname
+
+import tree_sitter_bash
+from attrs import field, frozen
+from tree_sitter import Language, Node, Parser
+
+#: longer is a program, not a command
+TEXT_MAX = 64 * 1024
+#: nodes below each other: people write six, generators a dozen
+DEPTH_MAX = 64
+#: shells and wrappers within each other
+NESTED_MAX = 8
+
+_LANGUAGE = Language(tree_sitter_bash.language())
+
+#: directories whose programs are meant by their bare name; anything else is somebody's own
+STANDARD = frozenset({"/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"})
+
+#: only hold others together: their children are looked at
+_PLAIN = frozenset(
+    """
+    program list pipeline compound_statement subshell if_statement elif_clause else_clause while_statement for_statement
+    do_group case_statement case_item negated_command redirected_statement
+    """.split()
+)
+
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "csh", "tcsh", "rbash", "busybox"})
+
+#: of the shell itself: run text, or change what words and names mean, or evaluate what can run commands
+_BUILTINS = frozenset(
+    """
+    eval source . exec trap alias unalias enable hash fc bind complete compgen compopt mapfile readarray read let set shopt
+    getopts coproc function typeset unset ulimit wait
+    """.split()
+)
+
+#: words of the grammar (POSIX.1-2017, XCU section 2.4; bash's): where one is left in the place of a name it was misread
+_RESERVED = frozenset("! { } [[ ]] case do done elif else esac fi for function if in select then until while".split())
+
+#: run a program that is given to them, in a language or through options that are not read here
+_INTERPRETERS = frozenset(
+    """
+    python python2 python3 perl ruby node nodejs php lua luajit tclsh wish expect awk gawk mawk nawk sed ed ex vi vim nvim view
+    nano emacs less more man gdb strace ltrace script screen tmux at batch crontab parallel make cmake ssh ansible
+    ansible-playbook socat nc ncat telnet systemd-run su runuser chroot unshare nsenter setpriv setsid start-stop-daemon docker
+    podman kubectl crictl ctr lxc virsh psql mysql sqlite3 watch entr flock xargs busybox pip pip3 npm npx gem cargo
+    go gcc cc ld java bundle rake irb ipython jupyter
+    """.split()
+)
+
+#: ordinary programs that run others by one of these options
+_BY_OPTION: dict[str, re.Pattern[str]] = {
+    "find": re.compile(r"-(exec|execdir|ok|okdir)"),
+    "tar": re.compile(
+        r"--(to-command|checkpoint-action|use-compress-program|rsh-command|info-script|new-volume-script).*|-[A-Za-z]*[IF].*"
+    ),
+    "rsync": re.compile(r"-[A-Za-z]*e.*|--rsh.*|--rsync-path.*"),
+    "git": re.compile(r"-c|--exec-path.*|--upload-pack.*|--receive-pack.*|--config-env.*|-x|--exec.*"),
+    "scp": re.compile(r"-[A-Za-z]*[SoJF].*"),
+    "sort": re.compile(r"--compress-program.*"),
+    "zip": re.compile(r"-T+|-TT.*|--unzip-command.*"),
+    "printf": re.compile(r"-v.*"),
+    "test": re.compile(r"-[vR]"),
+    "[": re.compile(r"-[vR]"),
+}
+
+#: wrappers that lend other rights: they are commands of their own
+_PRIVILEGED = frozenset({"sudo", "doas"})
+
+#: run the rest of their words as a command: options that take a word of their own, and how many words come before
+_WRAPPERS: dict[str, tuple[frozenset[str], int]] = {
+    "sudo": (frozenset({"-u", "-g", "-p", "-C", "-h", "-U", "-r", "-t", "-T", "-D", "-R"}), 0),
+    "doas": (frozenset({"-u", "-C"}), 0),
+    "nohup": (frozenset(), 0),
+    "nice": (frozenset({"-n"}), 0),
+    "ionice": (frozenset({"-c", "-n"}), 0),
+    "time": (frozenset({"-f", "-o"}), 0),
+    "timeout": (frozenset({"-k", "-s"}), 1),
+    "stdbuf": (frozenset({"-i", "-o", "-e"}), 0),
+    "command": (frozenset(), 0),
+    "builtin": (frozenset(), 0),
+    "env": (frozenset({"-u", "-C"}), 0),
+}
+
+#: change what a name or a word means, for all that follows
+_VARIABLES = re.compile(
+    r"PATH|IFS|ENV|BASH_.*|SHELLOPTS|PS[0-4]|PROMPT_COMMAND|LD_.*|GCONV_PATH|GIT_.*|EDITOR|VISUAL|PAGER|PYTHON.*|PERL.*|RUBY.*|"
+    r"NODE_.*|CDPATH|HOME|FPATH|ZDOTDIR|.*COMMAND.*|.*_RSH|LESSOPEN|LESSCLOSE|MANPAGER|SUDO_ASKPASS|SSH_ASKPASS|TAR_OPTIONS"
+)
+
+
+@frozen
+class Command:
+    """One program with its arguments.
+
+    @ivar program: a bare name where it is a standard one, else as it was written.
+    @ivar arguments: each as the program gets it; None where the shell decides it when it runs.
+    @ivar exact: no argument may become several words, or none.
+    @ivar within: what runs it with other rights, as sudo.
+    """
+
+    program: str
+    arguments: tuple[str | None, ...] = ()
+    exact: bool = True
+    within: Command | None = None
+
+    @property
+    def text(self) -> str:
+        """For people and for C{op.commands}: an unknown argument is C{…}."""
+        return " ".join((self.program, *("…" if each is None else each for each in self.arguments)))
+
+
+@frozen
+class Analysis:
+    """
+    @ivar opaque: why it cannot be told what would run, or C{""}.
+    @ivar interpreters: programs of C{commands} that run what is in their arguments, input or files, in ways not read here.
+    @ivar reads, writes: files that are redirected from and to; C{…} where the shell decides which.
+    """
+
+    commands: tuple[Command, ...] = ()
+    interpreters: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    opaque: str = ""
+
+
+class _Opaque(Exception):
+    """It cannot be told. The text says why."""
+
+
+def analyse(text: bytes) -> Analysis:
+    """@param text: as exec gives it to the login shell. Whatever it is, this returns."""
+    try:
+        found = _Found()
+        _text(text, found, 0)
+    except _Opaque as why:
+        return Analysis(opaque=str(why))
+    interpreters = tuple(dict.fromkeys(found.interpreters))
+    return Analysis(tuple(found.commands), interpreters, tuple(found.reads), tuple(found.writes))
+
+
+@frozen
+class _Found:
+    commands: list[Command] = field(factory=list)
+    reads: list[str] = field(factory=list)
+    writes: list[str] = field(factory=list)
+    interpreters: list[str] = field(factory=list)
+
+
+def _text(text: bytes, found: _Found, nested: int) -> None:
+    if len(text) > TEXT_MAX:
+        raise _Opaque("it is too long to be read")
+    if nested > NESTED_MAX:
+        raise _Opaque("it is nested too deeply to be read")
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError:
+        raise _Opaque("it is no UTF-8 text") from None
+    if any(character < " " and character not in "\n\t" for character in decoded) or "\x7f" in decoded:
+        raise _Opaque("it has control characters")
+    if "\\\n" in decoded:
+        raise _Opaque("it continues words over lines")
+    root = Parser(_LANGUAGE).parse(text).root_node
+    if root.has_error:
+        raise _Opaque("it is not understood as shell")
+    _walk(root, found, 0, nested)
+
+
+def _walk(node: Node, found: _Found, depth: int, nested: int) -> None:
+    if depth > DEPTH_MAX:
+        raise _Opaque("it is nested too deeply to be read")
+    known = _NODES.get(node.type)
+    if known is not None:
+        known(node, found, depth, nested)
+    elif node.type in _PLAIN:
+        for child in node.named_children:
+            _walk(child, found, depth + 1, nested)
+    else:
+        raise _Opaque(f"it has a {node.type.replace('_', ' ')}, which is not read here")
+
+
+# -- commands --------------------------------------------------------------------------------------------------
+
+
+def _command(node: Node, found: _Found, depth: int, nested: int) -> None:
+    words: list[str | None] = []
+    exact = True
+    for child in node.named_children:
+        if child.type == "variable_assignment":
+            _assignment(child, found, depth, nested)
+        elif child.type in ("file_redirect", "herestring_redirect"):
+            _redirect(child, found, depth, nested)
+        else:
+            inner = child.named_children[0] if child.type == "command_name" else child
+            value, whole = _word(inner, found, depth, nested)
+            words.append(value)
+            exact = exact and whole
+            if not whole and len(words) == 1:
+                raise _Opaque("the program's name is made when it runs")
+    _run(words, exact, found, nested)
+
+
+def _run(words: list[str | None], exact: bool, found: _Found, nested: int, within: Command | None = None) -> None:
+    if not words:
+        return
+    name, arguments = words[0], words[1:]
+    if not name:
+        raise _Opaque("the program's name is made when it runs")
+    program, plain = _bare(name), basename(name)
+    if program in _RESERVED or re.match(r"[A-Za-z_]\w*\+?=", program):
+        raise _Opaque(f"it has {program!r} where a program's name should be")
+    if program in _BUILTINS:
+        raise _Opaque(f"{program} runs or changes what is not read here")
+    if program in _SHELLS:
+        _shell(arguments, found, nested)
+        return
+    wrapper = _WRAPPERS.get(program)
+    inner = _wrapped(program, arguments, exact, wrapper) if wrapper is not None else []
+    if inner and program not in _PRIVILEGED:
+        _run(inner, exact, found, nested, within)
+        return
+    if plain in _INTERPRETERS or _by_option(plain, arguments):
+        found.interpreters.append(plain)
+    command = Command(program, tuple(arguments), exact, within)
+    found.commands.append(command)
+    if inner:
+        _run(inner, exact, found, nested, command)
+
+
+def _by_option(plain: str, arguments: list[str | None]) -> bool:
+    options = _BY_OPTION.get(plain)
+    # an argument that is made when it runs could be such an option
+    return options is not None and any(each is None or options.fullmatch(each) for each in arguments)
+
+
+def _bare(name: str) -> str:
+    return basename(name) if dirname(name) in STANDARD else name
+
+
+def _shell(arguments: list[str | None], found: _Found, nested: int) -> None:
+    """C{sh -c TEXT}; whatever else a shell is told, it reads its commands elsewhere."""
+    if len(arguments) < 2 or arguments[0] != "-c" or arguments[1] is None:
+        raise _Opaque("a shell runs what is not read here")
+    _text(arguments[1].encode(), found, nested + 1)
+
+
+def _wrapped(
+    plain: str, arguments: list[str | None], exact: bool, options: tuple[frozenset[str], int]
+) -> list[str | None]:
+    """The command that a wrapper runs."""
+    if not exact:
+        raise _Opaque(f"which command {plain} runs is made when it runs")
+    takes, before = options
+    rest = list(arguments)
+    while rest:
+        word = rest[0]
+        if word is None:
+            raise _Opaque(f"which command {plain} runs is made when it runs")
+        if word == "--":
+            rest.pop(0)
+            break
+        if plain in ("env", *_PRIVILEGED) and re.match(r"[A-Za-z_]\w*=", word):
+            _check_variable(word.partition("=")[0])
+        elif word.startswith("-"):
+            if plain == "env" and word.startswith(("-S", "--split")):
+                raise _Opaque("env makes a command of one word")
+            if word in takes:
+                rest.pop(0)
+            elif word.startswith("--") and "=" not in word and plain != "nohup":
+                raise _Opaque(f"an option of {plain} that is not known here: {word}")
+        else:
+            break
+        rest = rest[1:]
+    return rest[before:]
+
+
+# -- words -----------------------------------------------------------------------------------------------------
+
+
+def _word(node: Node, found: _Found, depth: int, nested: int) -> tuple[str | None, bool]:
+    """@return: its value, or None where the shell makes it; and whether it is one word for certain."""
+    text = _source(node)
+    kind = node.type
+    if kind in ("word", "number"):
+        if re.search(r"(?<!\\)[*?\[{]", text):
+            return None, False  # a pattern of file names, or several words
+        return re.sub(r"\\(.)", r"\1", text), True
+    if kind == "raw_string":
+        return text[1:-1], True
+    if kind == "string":
+        return _quoted(node, found, depth, nested)
+    if kind == "concatenation":
+        parts = [_word(child, found, depth + 1, nested) for child in node.children]
+        if re.search(r"(?<!\\)[{]", text):
+            return None, False
+        values = [value for value, _ in parts]
+        known = None if None in values else "".join(value or "" for value in values)
+        return known, all(whole for _, whole in parts)
+    if kind in ("simple_expansion", "expansion", "command_substitution", "process_substitution", "ansi_c_string"):
+        _inside(node, found, depth, nested)
+        return None, kind in ("process_substitution", "ansi_c_string")
+    if kind in ("$", "translated_string"):
+        return None, False
+    raise _Opaque(f"it has a {kind.replace('_', ' ')}, which is not read here")
+
+
+def _quoted(node: Node, found: _Found, depth: int, nested: int) -> tuple[str | None, bool]:
+    value: str | None = ""
+    # spaces between parts are in no node of their own: what is between the quotes is taken from the text
+    inner = [child for child in node.named_children if child.type != "string_content"]
+    for child in inner:
+        _inside(child, found, depth, nested)
+        # "$@" is as many words as there are
+        if _source(child) in ("$@", "${@}") or "[@]" in _source(child):
+            return None, False
+        value = None
+    if value is None or (
+        any(mark in _source(node) for mark in ("$", "`")) and re.search(r"(?<!\\)[$`]", _source(node))
+    ):
+        return None, True
+    return re.sub(r'\\([$`"\\])', r"\1", _source(node)[1:-1]), True
+
+
+def _inside(node: Node, found: _Found, depth: int, nested: int) -> None:
+    """Commands within an expansion."""
+    if depth > DEPTH_MAX:
+        raise _Opaque("it is nested too deeply to be read")
+    if node.type in ("command_substitution", "process_substitution"):
+        for child in node.named_children:
+            _walk(child, found, depth + 1, nested)
+        return
+    if node.type == "arithmetic_expansion":
+        raise _Opaque("it has an arithmetic expansion, which can run commands")
+    for child in node.named_children:
+        if child.type not in _IN_EXPANSION:
+            raise _Opaque(f"it has a {child.type.replace('_', ' ')} in an expansion, which is not read here")
+
+
+_IN_EXPANSION = frozenset({"variable_name", "special_variable_name"})
+
+
+def _source(node: Node) -> str:
+    return (node.text or b"").decode()
+
+
+# -- the rest --------------------------------------------------------------------------------------------------
+
+
+def _assignment(node: Node, found: _Found, depth: int, nested: int) -> None:
+    name, *values = node.named_children
+    if name.type != "variable_name":
+        raise _Opaque("it has an assignment that is not read here")
+    _check_variable(_source(name))
+    for value in values:
+        _word(value, found, depth, nested)
+
+
+def _check_variable(name: str) -> None:
+    if _VARIABLES.fullmatch(name):
+        raise _Opaque(f"the variable {name} changes what runs")
+
+
+def _assignments(node: Node, found: _Found, depth: int, nested: int) -> None:
+    for child in node.named_children:
+        _assignment(child, found, depth, nested)
+
+
+def _declaration(node: Node, found: _Found, depth: int, nested: int) -> None:
+    """export, local, readonly, declare."""
+    for child in node.named_children:
+        if child.type == "variable_assignment":
+            _assignment(child, found, depth, nested)
+        elif child.type == "variable_name":
+            _check_variable(_source(child))
+        else:
+            raise _Opaque("it has a declaration that is not read here")
+
+
+def _redirect(node: Node, found: _Found, depth: int, nested: int) -> None:
+    operators = [child.type for child in node.children if not child.is_named]
+    places = [child for child in node.named_children if child.type != "file_descriptor"]
+    if node.type == "herestring_redirect":
+        for place in places:
+            _word(place, found, depth, nested)
+        return
+    for place in places:
+        value, _ = _word(place, found, depth, nested)
+        duplicate = any(each in (">&", "<&", ">&-", "<&-") for each in operators)
+        if duplicate and value is not None and (value.isdigit() or value == "-"):
+            continue
+        (found.reads if operators[:1] == ["<"] else found.writes).append("…" if value is None else value)
+
+
+def _function(node: Node, found: _Found, depth: int, nested: int) -> None:
+    """What it does is read here. Where its name is used it counts as a program: it may not be defined by then."""
+    for child in node.named_children[1:]:
+        _walk(child, found, depth + 1, nested)
+
+
+def _loop_words(node: Node, found: _Found, depth: int, nested: int) -> None:
+    """for NAME in WORDS; its body."""
+    for child in node.named_children:
+        if child.type == "variable_name":
+            _check_variable(_source(child))
+        elif child.type == "do_group":
+            _walk(child, found, depth + 1, nested)
+        else:
+            _word(child, found, depth, nested)
+
+
+def _case(node: Node, found: _Found, depth: int, nested: int) -> None:
+    """case WORD in PATTERNS: the patterns run nothing but what is substituted in them."""
+    for child in node.named_children:
+        if child.type == "case_item":
+            for part in child.named_children:
+                if part.type in _PATTERNS:
+                    if part.type != "extglob_pattern":
+                        _word(part, found, depth, nested)
+                    elif re.search(r"[$`<>]", _source(part)):
+                        raise _Opaque("it has a pattern that is made when it runs")
+                else:
+                    _walk(part, found, depth + 1, nested)
+        else:
+            _word(child, found, depth, nested)
+
+
+_PATTERNS = frozenset({"word", "number", "string", "raw_string", "concatenation", "extglob_pattern"})
+
+
+def _test(node: Node, found: _Found, depth: int, nested: int) -> None:
+    """C{[ … ]}: its words may substitute; C{[[ … ]]} evaluates arithmetic, which can run commands."""
+    if node.children[0].type != "[":
+        raise _Opaque("it has a test that can run commands")
+    for part in _leaves(node):
+        _word(part, found, depth, nested)
+
+
+def _leaves(node: Node) -> Iterator[Node]:
+    for child in node.named_children:
+        if child.type in ("unary_expression", "binary_expression", "parenthesized_expression"):
+            yield from _leaves(child)
+        elif child.type != "test_operator":
+            yield child
+
+
+_NODES: dict[str, Callable[[Node, _Found, int, int], None]] = {
+    "command": _command,
+    "variable_assignment": _assignment,
+    "variable_assignments": _assignments,
+    "declaration_command": _declaration,
+    "file_redirect": _redirect,
+    "herestring_redirect": _redirect,
+    "function_definition": _function,
+    "for_statement": _loop_words,
+    "case_statement": _case,
+    "test_command": _test,
+}
