@@ -14,17 +14,81 @@ from typing import Any
 
 from tests.integration.installation import Gateway
 from tests.integration.postgres import PostgresServer
+from tests.integration.test_jdbc import JAR
 
 PROJECT = Path(__file__).with_name("alembic_project")
 
 #: reading is free, definitions and changes of data are held; the pipeline is nobody's person
 POLICY = """
 targets = ["orders"]
-allow.deploy = { who = ["agent:ci/orders"], do = ["read", "write", "ddl"] }
+allow.deploy = { who = ["agent:ci/orders"], do = ["read", "write", "ddl", "function", "session-privileged"] }
 hold.changes = { do = ["ddl", "write"], by = ["group:leads"], wait = "ticket", scopes = ["once", "window"], window_max = "1h" }
 deny.drop = { do = ["drop", "truncate"] }
 """
 CI = "agent:ci/orders"
+
+#: what Flyway's migrate asks PostgreSQL by JDBC, in its order (flyway-database-postgresql: PostgreSQLConnection,
+#: PostgreSQLDatabase, PostgreSQLAdvisoryLockTemplate), with one migration of two statements; Flyway itself is in none of
+#: the registries that tests install from
+FLYWAY = """
+import java.sql.*;
+import java.util.Properties;
+
+public class F {
+    static String ask(Connection c, String sql, String... values) throws SQLException {
+        try (PreparedStatement p = c.prepareStatement(sql)) {
+            for (int at = 0; at < values.length; at++) p.setString(at + 1, values[at]);
+            if (!p.execute()) return "";
+            try (ResultSet r = p.getResultSet()) { return r.next() ? r.getString(1) : ""; }
+        }
+    }
+
+    static void run(Connection c, String sql) throws SQLException {
+        try (Statement s = c.createStatement()) { s.execute(sql); }
+    }
+
+    public static void main(String[] words) throws Exception {
+        Properties who = new Properties();
+        who.setProperty("user", "ci/orders");
+        who.setProperty("password", words[1]);
+        String url = "jdbc:postgresql://127.0.0.1:" + words[0] + "/orders?sslmode=require&preferQueryMode=simple";
+        try (Connection c = DriverManager.getConnection(url, who)) {
+            String path = ask(c, "SHOW search_path"), role = ask(c, "SELECT CURRENT_USER");
+            ask(c, "SELECT current_schema");
+            ask(c, "SELECT COUNT(*) FROM pg_namespace WHERE nspname=?", "public");
+            ask(c, "SELECT pg_try_advisory_lock(77431708279161)");
+            try {
+                String history = "\\"public\\".\\"flyway_schema_history\\"";
+                c.setAutoCommit(false);
+                run(c, "CREATE TABLE " + history + " (\\"installed_rank\\" INT NOT NULL, \\"version\\" VARCHAR(50), "
+                    + "\\"description\\" VARCHAR(200) NOT NULL, \\"script\\" VARCHAR(1000) NOT NULL, \\"installed_by\\" "
+                    + "VARCHAR(100) NOT NULL, \\"installed_on\\" TIMESTAMP NOT NULL DEFAULT now(), \\"success\\" BOOLEAN NOT NULL)");
+                run(c, "ALTER TABLE " + history + " ADD CONSTRAINT \\"flyway_schema_history_pk\\" PRIMARY KEY (\\"installed_rank\\")");
+                run(c, "CREATE INDEX \\"flyway_schema_history_s_idx\\" ON " + history + " (\\"success\\")");
+                c.commit();
+                c.setAutoCommit(true);
+                ask(c, "SELECT \\"version\\" FROM " + history + " WHERE \\"installed_rank\\" > ? ORDER BY \\"installed_rank\\"", "0");
+                c.setAutoCommit(false);
+                run(c, "CREATE TABLE parcels (order_id int, carrier text)");
+                run(c, "INSERT INTO parcels SELECT id, CASE id WHEN 2 THEN 'courier' ELSE 'post' END FROM orders");
+                run(c, "SET ROLE '" + role + "'");
+                try (PreparedStatement p = c.prepareStatement("INSERT INTO " + history + " (\\"installed_rank\\", "
+                    + "\\"version\\", \\"description\\", \\"script\\", \\"installed_by\\", \\"success\\") VALUES (?, ?, ?, ?, ?, ?)")) {
+                    p.setInt(1, 1); p.setString(2, "1"); p.setString(3, "parcels"); p.setString(4, "V1__parcels.sql");
+                    p.setString(5, role); p.setBoolean(6, true);
+                    p.executeUpdate();
+                }
+                c.commit();
+                c.setAutoCommit(true);
+            } finally {
+                ask(c, "SELECT pg_advisory_unlock(77431708279161)");
+            }
+            run(c, "SET ROLE '" + role + "'");
+            System.out.println("path " + ask(c, "SELECT set_config('search_path', ?, false)", path));
+        }
+    }
+}
+"""
 
 
 class MigrationTests(unittest.TestCase):
@@ -113,3 +177,16 @@ class MigrationTests(unittest.TestCase):
             text=True,
             timeout=60,
         )
+
+    def test_what_flyway_sends_in_a_window(self) -> None:
+        directory = self.gateway.directory
+        (directory / "F.java").write_text(FLYWAY)
+        window = self.ask("window", "orders", "--do", "ddl,write,read,function", "--for", "30m")
+        self.approve(window["id"])
+        done = subprocess.run(
+            ["java", "-cp", str(JAR), "F.java", str(self.gateway.port), self.gateway.tokens[CI]],
+            cwd=directory, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        self.assertEqual((done.returncode, done.stdout), (0, 'path "$user", public\n'), done.stderr)
+        self.assertEqual(self.migrated(), "1|post\n2|courier\n3|post")
+        self.assertEqual(self.server.query("SELECT version, script FROM flyway_schema_history"), "1|V1__parcels.sql")

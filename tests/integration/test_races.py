@@ -36,6 +36,9 @@ from tests.integration.tiny.running import until
 
 RACES = 1000
 CLIENTS = 30
+#: a process is killed after so many races, one of these in turn
+KILL_EVERY = 25
+ROLES = ("worker", "broker", "worker", "control")
 OPEN: tuple[ApprovalState, ...] = ("pending", "approved", "granted", "claimed")
 
 SAMPLE = """
@@ -73,6 +76,12 @@ class Race:
 
     def run(self) -> None:
         """As a person or a driver does who is refused, or loses the connection: a few times again."""
+        try:
+            self.attempts()
+        finally:
+            self.world.one_finished()
+
+    def attempts(self) -> None:
         for _ in range(self.dice.choice((1, 2, 3))):
             if self.attempt(self.dice.choice(("default", "1s", "ticket"))):
                 return
@@ -168,6 +177,7 @@ class World:
 
     @ivar ids: of all requests that anybody was told.
     @ivar refusals: what those were told who came too late, or second.
+    @ivar finished: races whose client has given up or seen its statement run.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -175,6 +185,7 @@ class World:
         self.ids: list[str] = []
         self.refusals: Counter[str] = Counter()
         self.lost = 0
+        self.finished = 0
         self._controls = {
             who: control.Gateway(str(gateway.socket), Path("/nonexistent"), Secret(gateway.tokens[who].encode()))
             for who in (*APPROVERS, *REQUESTERS)
@@ -218,6 +229,10 @@ class World:
         with self._lock:
             self._idle[client.who].append(client)
 
+    def one_finished(self) -> None:
+        with self._lock:
+            self.finished += 1
+
     def later(self, act: Callable[[], Any], seconds: float) -> None:
         def acts() -> None:
             time.sleep(seconds)
@@ -254,7 +269,7 @@ class RaceTests(unittest.TestCase):
             races = [Race(number, world) for number in range(RACES)]
             over = threading.Event()
             others = [
-                threading.Thread(target=self.kill, args=(gateway, over)),
+                threading.Thread(target=self.kill, args=(world, over)),
                 threading.Thread(target=self.windows, args=(world, over)),
             ]
             for each in others:
@@ -267,18 +282,22 @@ class RaceTests(unittest.TestCase):
                 over.set()
                 for each in others:
                     each.join()
-            until(lambda: not self.open(world), "what is open lapses, what was claimed has an outcome", 60)
+            until(lambda: not self.open(world), "what is open lapses, what was claimed has an outcome", 180)
             self.examine(world, races, server)
 
-    def kill(self, gateway: Gateway, over: threading.Event) -> None:
+    def kill(self, world: World, over: threading.Event) -> None:
+        """One process after every few races: by what was done, not by the clock, so that a slow machine gets on too."""
         dice = random.Random(2027)
         self.killed: Counter[str] = Counter()
-        while not over.wait(dice.uniform(1, 2.5)):
-            role = dice.choice(("broker", "broker", "worker", "worker", "worker", "control"))
-            pids = gateway.pids(role)
+        for finished in range(KILL_EVERY, RACES, KILL_EVERY):
+            while world.finished < finished:
+                if over.wait(0.1):
+                    return
+            role = ROLES[sum(self.killed.values()) % len(ROLES)]
+            pids = sorted(world.gateway.pids(role))
             if pids:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(dice.choice(sorted(pids)), signal.SIGKILL)
+                    os.kill(dice.choice(pids), signal.SIGKILL)
                 self.killed[role] += 1
 
     def windows(self, world: World, over: threading.Event) -> None:
