@@ -165,7 +165,7 @@ def transition(
     if not written:
         raise Raced(was.id)
     change = Change(happening, was.state, changed, by, reason)
-    _queue(tx, change, row.digest, now)
+    _queue(tx, change, row.digest, now, claimer if happening == "claim" else "")
     return change
 
 
@@ -173,7 +173,7 @@ def _body(approval: Approval) -> str:
     return msgspec.json.encode(approval).decode()
 
 
-def _queue(tx: Any, change: Change, digest: str, now: float) -> None:
+def _queue(tx: Any, change: Change, digest: str, now: float, runs_in: str = "") -> None:
     one = change.approval
     leaf: dict[str, Any] = {
         "approval": one.id,
@@ -194,6 +194,9 @@ def _queue(tx: Any, change: Change, digest: str, now: float) -> None:
     if not one.revision:
         leaf["rules"] = [terms.rule for terms in one.holds]
         leaf["classes"] = list(one.classes)
+    if runs_in:
+        # whoever comes back on another connection runs it there
+        leaf["runs_in"] = runs_in
     if one.grant:
         leaf["grant"] = one.grant
     if one.kind != "operation":

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from hoopd.audit.log import JsonLog
 from hoopd.audit.recorder import FileRecorder
 from hoopd.config.schema import IdentityConfig, Listener
-from hoopd.errors import Unavailable
+from hoopd.errors import Denied
 from hoopd.interfaces import IRecorder, IWorker
 from hoopd.ipc.interfaces import IWorkerRole
 from hoopd.ipc.stubs import (
@@ -124,7 +124,10 @@ class Worker:
 
     def ask_ahead(self, token: Secret, target: str, database: str, text: bytes, reason: str) -> Deferred[Any]:
         if self._plugin is None or not hasattr(self._plugin, "ask_ahead"):
-            raise Unavailable(f"{self.context.listener} takes no requests in advance")
+            raise Denied(
+                "statements are not asked for ahead there",
+                hint="Ask for a time (hoopctl request window), or run it and wait.",
+            )
         answer: Deferred[Any] = self._plugin.ask_ahead(token, target, database, text, reason)
         return answer
 

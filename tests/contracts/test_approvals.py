@@ -138,6 +138,8 @@ class ApprovalsContract:
         asked = await world.approvals.request("S-1", TOKEN, held())
         await world.approvals.decide(asked.id, LEA, True, "ok")
         await world.approvals.claim("S-2", TOKEN, asked.id, held("S-2"))
+        claim = world.ledger.of("approval")[-1]
+        assert (claim["event"], claim["session"], claim["runs_in"]) == ("claim", "S-1", "S-2")
         for session in ("S-1", "S-2"):
             await self.denied(world.approvals.claim(session, TOKEN, asked.id, held(session)), "claimed")
         await self.denied(world.approvals.settle("S-1", TOKEN, asked.id, "executed", ""), "not claimed by")
