@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoopd.flow.judge import Judgements, merged
-from hoopd.values import Decision, HoldTerms, Limits
+from hoopd.values import Decision, HoldTerms, Limits, Unreasoned
 
 VERDICTS = st.sampled_from(["allow", "hold", "deny"])
 
@@ -45,6 +45,21 @@ def test_limits_tighten_and_holds_gather() -> None:
     assert [terms.rule for terms in found.holds] == ["h", "g"]
     assert (found.limits.max_rows, found.cacheable) == (3, False)
     assert merged([hold, Decision("deny", ("d",))]).holds == ()
+
+
+def test_what_lacks_reasons_alone_would_be_held_and_what_lacks_more_is_refused() -> None:
+    one, two = HoldTerms("one", ("group:l",)), HoldTerms("two", ("group:l",))
+    lacking = Decision(
+        "deny", ("one",), "a reason", "give one", (one,), unreasoned=Unreasoned(("A",), "a reason", "give one")
+    )
+    other = Decision("deny", ("two",), "a ticket", "", (two,), unreasoned=Unreasoned(("A", "B"), "a ticket", ""))
+    found = merged([Decision("allow"), lacking, other])
+    assert (found.verdict, found.holds) == ("deny", (one, two))
+    assert found.unreasoned == Unreasoned(("A", "B"), "a reason", "give one")
+    held = merged([lacking, Decision("hold", ("two",), holds=(two,))])
+    assert (held.verdict, held.holds) == ("deny", (one, two))
+    for refused in (merged([lacking, Decision("deny", ("d",))]), merged([Decision("deny", ("d",)), lacking])):
+        assert (refused.unreasoned, refused.holds) == (None, ())
 
 
 def test_nothing_is_not_allowed() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hoopd.errors import Denied, HoopdError, PeerError, TargetError
 from hoopd.protocols.postgres import backend, upstream
-from hoopd.protocols.postgres.startup import Cancel, ClientStartup, Login, Reply, StartTls, options
+from hoopd.protocols.postgres.startup import Cancel, ClientStartup, Login, Reply, StartTls, check_wait, options
 from hoopd.protocols.postgres.upstream import TargetStartup, startup_message
 
 SSL = struct.pack(">II", 8, 80877103)
@@ -215,3 +215,17 @@ def test_the_proof_that_a_client_asks_for() -> None:
     assert login(("options", "-c hoopd.proof=oauth")).proof == "oauth"
     with pytest.raises(Denied):
         login(("options", "-c hoopd.proof=none"))
+
+
+@pytest.mark.parametrize(("said", "seconds"), [
+    (None, None), ("", None), ("default", None), ("ticket", 0.0), (" Ticket ", 0.0), ("90", 90.0), ("90s", 90.0),
+    ("15m", 900.0), ("2h", 7200.0), ("0", 0.0),
+])  # fmt: skip
+def test_how_long_a_client_waits(said: str | None, seconds: float | None) -> None:
+    assert check_wait(said) == seconds
+
+
+@pytest.mark.parametrize("said", ["a while", "-1s", "1.5m", "1d", "99999999", "15 m", "٣s"])
+def test_what_is_no_time_to_wait(said: str) -> None:
+    with pytest.raises(PeerError, match="duration such as"):
+        check_wait(said)
