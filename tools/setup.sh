@@ -60,6 +60,12 @@ if [ "$want" = test ]; then
   # the JDBC tests are single source files: java needs its compiler for them
   java --list-modules 2>/dev/null | grep '^jdk.compiler@' >/dev/null || packages+=(default-jdk-headless)
   need /usr/share/java/postgresql.jar libpostgresql-jdbc-java
+  # real SSH hosts and clients, and what people do over them
+  need /usr/sbin/sshd openssh-server
+  need ssh openssh-client
+  need sshpass sshpass
+  need rsync rsync
+  need git git
 fi
 if [ ${#packages[@]} -gt 0 ]; then
   command -v apt-get >/dev/null || fail "this is no Debian: there is no apt-get to install ${packages[*]}"
