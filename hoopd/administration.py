@@ -279,7 +279,7 @@ class Administration:
         reach, lasts = a.get("scope"), a.get("lasts")
         if reach is not None and reach not in SCOPES:
             raise ValueError(f"a scope is one of {', '.join(SCOPES)}")
-        return plain(await self.approvals.decide(a["id"], caller, True, a["reason"], reach, lasts))
+        return plain(await self.approvals.decide(a["id"], caller, True, a["reason"], reach, lasts, a.get("max_rows")))
 
     async def approvals_deny(self, caller: Identity, a: Arguments) -> Any:
         return plain(await self.approvals.decide(a["id"], caller, False, a["reason"]))

@@ -66,7 +66,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "approvals.show": Verb((), {"id": "str"}, "one approval", views=True),
         "approvals.approve": Verb(
             ("approver",),
-            {"id": "str", "reason": "str", "scope": "str?", "lasts": "float?"},
+            {"id": "str", "reason": "str", "scope": "str?", "lasts": "float?", "max_rows": "int?"},
             "say yes, for as far as it was asked or less",
             True,
         ),

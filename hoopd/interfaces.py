@@ -228,14 +228,16 @@ class IApprovals(Interface):
     def withdraw(session, token, approval, why):
         """The requester gives up a pending request. @return: Deferred of L{Approval}"""
 
-    def decide(approval, identity, approve, reason, reach=None, lasts=None):
+    def decide(approval, identity, approve, reason, reach=None, lasts=None, max_rows=None):
         """One entitled person's word; quorum counts distinct people.
 
         @type identity: L{hoopd.values.Identity}
         @param reach, lasts: how far a yes reaches (L{hoopd.values.Scope}) and for how many seconds, from approval, if
             otherwise than it was asked for; of several people the one who gives least counts
+        @param max_rows: how many rows it may touch, if otherwise than was proposed
         @return: Deferred of L{hoopd.values.Approval}
         @raise hoopd.errors.Denied: requester, agent, not entitled, voted already, or no longer pending.
+        @raise ValueError: no reason, or more than the rules let anybody grant
         """
 
     def find(states=None, requester=None, target=None):

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
-from hoopd.approvals import quorum, rows, scope, states
+from hoopd.approvals import ceiling, quorum, rows, scope, states
 from hoopd.approvals.rows import Row
 from hoopd.approvals.texts import check_reason, cut
 from hoopd.approvals.transitions import Refused, Transitions
@@ -46,7 +46,14 @@ class Decisions:
         self._barred = barred
 
     async def decide(
-        self, id: str, identity: Identity, approve: bool, reason: str, reach: Scope | None, lasts: float | None
+        self,
+        id: str,
+        identity: Identity,
+        approve: bool,
+        reason: str,
+        reach: Scope | None,
+        lasts: float | None,
+        max_rows: int | None,
     ) -> Approval:
         check_reason(reason)
 
@@ -68,7 +75,7 @@ class Decisions:
             vote = Vote(identity.name, approve, reason, now, frozenset(identity.groups))
             if approve:
                 wanted, seconds = scope.chosen(row.approval, reach, lasts)
-                vote = evolve(vote, scope=wanted, lasts=seconds)
+                vote = evolve(vote, scope=wanted, lasts=seconds, max_rows=ceiling.chosen(row.approval, max_rows))
             votes = (*row.approval.votes, vote)
             happening = quorum.result(row.approval.holds, votes)
             if happening == "approve":
@@ -88,7 +95,7 @@ class Decisions:
         """All who must have said yes: for one run, or for as far as the most careful of them said."""
         approval = row.approval
         reach, lasts = scope.agreed(votes)
-        fields: dict[str, Any] = {"votes": votes, "scope": reach, "lasts": lasts}
+        fields: dict[str, Any] = {"votes": votes, "scope": reach, "lasts": lasts, "max_rows": ceiling.agreed(votes)}
         if reach == "once":
             fields["claim_by"] = now + self._config.claim_within
             if approval.kind == "operation":

@@ -197,6 +197,8 @@ def _queue(tx: Any, change: Change, digest: str, now: float, runs_in: str = "") 
     if runs_in:
         # whoever comes back on another connection runs it there
         leaf["runs_in"] = runs_in
+    if one.max_rows is not None and (not one.revision or change.happening in ("approve", "grant")):
+        leaf["max_rows"] = one.max_rows
     if one.grant:
         leaf["grant"] = one.grant
     if one.kind != "operation":

@@ -329,9 +329,12 @@ class Approvals:
         reason: str,
         reach: Scope | None = None,
         lasts: float | None = None,
+        max_rows: int | None = None,
     ) -> Deferred[Approval]:
         """See L{IApprovals.decide}."""
-        return Deferred.fromCoroutine(self._decisions.decide(approval, identity, approve, reason, reach, lasts))
+        return Deferred.fromCoroutine(
+            self._decisions.decide(approval, identity, approve, reason, reach, lasts, max_rows)
+        )
 
     def revoke(self, approval: str, identity: Identity, reason: str) -> Deferred[Approval]:
         """See L{Decisions.revoke}."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from hoopd.approvals.words import rows, warnings
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.printing import Duration, as_json, moment, pairs, print_json, span, table, words
 from hoopd.display import visible
@@ -40,7 +41,8 @@ def _left(approval: Mapping[str, Any]) -> str:
 
 
 def _first_line(approval: Mapping[str, Any]) -> str:
-    line = " ".join(approval["redacted"].split())
+    # what is hidden is made visible first: some of it counts as space
+    line = " ".join(visible(approval["redacted"], keep="\n\t").split())
     return line if len(line) <= 60 else line[:59] + "…"
 
 
@@ -109,6 +111,8 @@ def _print(found: Mapping[str, Any]) -> None:
             ("target", found["target"]),
             ("session", found["session"]),
             ("does", f"{words(found['classes'])}; touches {words(found['objects'])}"),
+            ("rows", rows(found)),
+            ("mind", "; ".join(warnings(found))),
             ("asked", moment(found["requested_at"])),
             ("lapses", moment(found["deadline"])),
             ("claim by", moment(found["claim_by"]) if found["claim_by"] else ""),
@@ -174,11 +178,14 @@ def _decide(gateway: Gateway, verb: str, id: str, reason: str, json_: bool, **mo
     help="How far: one run; the same rules, kinds of statement and relations in its session, or for a time.",
 )
 @click.option("--for", "lasts", type=Duration(), help="How long a window or session grant lasts, from now: 30m.")
+@click.option("--max-rows", type=click.IntRange(min=0), help="Rows that it may touch: with more it is rolled back.")
 @as_json
 @click.pass_obj
-def approve(gateway: Gateway, id: str, reason: str, scope: str | None, lasts: float | None, json_: bool) -> None:
+def approve(
+    gateway: Gateway, id: str, reason: str, scope: str | None, lasts: float | None, max_rows: int | None, json_: bool
+) -> None:
     """Say yes to ID. Look at it first: hoopctl approvals show ID."""
-    _decide(gateway, "approvals.approve", id, reason, json_, scope=scope, lasts=lasts)
+    _decide(gateway, "approvals.approve", id, reason, json_, scope=scope, lasts=lasts, max_rows=max_rows)
 
 
 @command.command("deny")

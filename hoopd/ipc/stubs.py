@@ -148,6 +148,7 @@ class RemoteApprovals:
         reason: str,
         reach: Scope | None = None,
         lasts: float | None = None,
+        max_rows: int | None = None,
     ) -> Deferred[Approval]:
         return _not_here("deciding")
 

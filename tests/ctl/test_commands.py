@@ -51,6 +51,9 @@ APPROVAL = {
     "steps": [],
     "grant": "",
     "beside": [],
+    "estimated_rows": 12,
+    "max_rows": 24,
+    "facts": {"where": False},
 }
 GRANTED = {**APPROVAL, "state": "granted", "scope": "window", "lasts": 1800.0, "until": 60.0, "uses": 3}
 ASKED = {"approval": APPROVAL, "statements": [["BEGIN", "allow", []], ["UPDATE x", "hold", ["orders.hold.write"]]]}  # fmt: skip

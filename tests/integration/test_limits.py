@@ -27,6 +27,8 @@ allow.rows    = { who = ["group:rows"], do = ["read", "write", "session"], max_r
 allow.bytes   = { who = ["group:bytes"], do = ["read", "write"], max_bytes = "4KiB" }
 allow.time    = { who = ["group:time"], do = ["read", "write"], max_time = "1s" }
 allow.changes = { who = ["group:changes"], do = ["read", "write", "do", "create"], max_changes = 5 }
+allow.asked   = { who = ["group:asked"], do = ["read", "write"] }
+hold.asked    = { who = ["group:asked"], do = ["delete"], by = ["group:leads"], wait = "20s", max_rows_factor = 2 }
 allow.bulk    = { who = ["group:bulk"], do = ["read", "write", "call", "do"] }
 deny.huge     = { who = ["group:bulk"], do = ["write", "do"], when = "op.rows > 5000", why = "in batches" }
 hold.some     = { who = ["group:bulk"], do = ["update"], when = "op.rows > 100", by = ["group:leads"], wait = "20s", max_rows = 300 }
@@ -63,7 +65,7 @@ class LimitTests(unittest.TestCase):
         cls.gateway = Gateway(cls.server, POLICY)
         cls.gateway.__enter__()
         cls.addClassCleanup(cls.gateway.stop)
-        for each in ("rows", "bytes", "time", "changes", "bulk"):
+        for each in ("rows", "bytes", "time", "changes", "bulk", "asked"):
             cls.gateway.identity(f"user:{each}", groups=[each])
         cls.gateway.identity("user:lea", groups=["leads"], duties=["approver"])
 
@@ -334,12 +336,12 @@ class LimitTests(unittest.TestCase):
         until(lambda: bool(found()), f"the request for {mark} is on file")
         return found()[0]
 
-    def held(self, query: str, mark: str, *words: str) -> tuple[dict[str, Any], list[Any]]:
-        """Run C{query} as bulk, have it approved with C{words}. @return: the request, and the tag or error"""
+    def held(self, query: str, mark: str, *words: str, who: str = "bulk") -> tuple[dict[str, Any], list[Any]]:
+        """Run C{query}, have it approved with C{words}. @return: the request, and the tag or error"""
         outcome: list[Any] = []
 
         def run() -> None:
-            with self.connected("bulk") as connection:
+            with self.connected(who) as connection:
                 try:
                     outcome.append(connection.execute(query).statusmessage)
                 except psycopg.Error as error:
@@ -370,3 +372,22 @@ class LimitTests(unittest.TestCase):
         self.assertEqual((tag, approval["max_rows"]), ("DELETE 50", 75))
         self.assertIs(approval["facts"]["where"], False)
         self.server.query("INSERT INTO small SELECT n, 'value ' || n FROM generate_series(1, 50) n")
+
+    def test_an_approver_says_another_number(self) -> None:
+        approval, (error,) = self.held("DELETE FROM small WHERE id <= 20", "id <= 20", "--max-rows", "10", who="asked")
+        self.assertEqual((approval["max_rows"], approval["state"], error.sqlstate), (10, "failed", "54000"))
+        self.assertEqual(self.count(table="small"), 50)
+        approval, (tag,) = self.held("DELETE FROM small WHERE id <= 21", "id <= 21", "--max-rows", "21", who="asked")
+        self.assertEqual((tag, approval["state"]), ("DELETE 21", "executed"))
+        self.server.query("INSERT INTO small SELECT n, 'value ' || n FROM generate_series(1, 21) n")
+
+    def test_without_an_estimate_the_approver_has_to_say_a_number(self) -> None:
+        client = self.gateway.psql_started("user:asked", "DELETE FROM guarded WHERE id = 1")
+        asked = self.pending("DELETE FROM guarded")
+        shown = self.gateway.hoopctl("approvals", "show", asked["id"], who="user:lea").stdout
+        self.assertIn("the target gives no estimate; no ceiling", shown)
+        approve = ("approvals", "approve", asked["id"], "--reason", "seen")
+        refused = self.gateway.hoopctl(*approve, who="user:lea", ok=False)
+        self.assertIn("example.hold.asked sets a ceiling by the target's estimate, and there is none", refused.stderr)
+        self.gateway.hoopctl(*approve, "--max-rows", "1", who="user:lea")
+        self.assertIn("DELETE 0", client.communicate(timeout=60)[0])

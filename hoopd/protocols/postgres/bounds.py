@@ -97,6 +97,15 @@ def row_ceiling(judgement: Judgement, approved: int | None = None) -> int | None
     return min([*said, *([] if approved is None else [approved])], default=None)
 
 
+def guessless(judgement: Judgement, ceiling: int | None) -> Refusal | None:
+    """Why a ceiling that is a multiple of the estimate is none, where there is no estimate and no number was said."""
+    rules = tuple(terms.rule for terms in judgement.decision.holds if terms.max_rows_factor is not None)
+    if ceiling is not None or not rules or kind(judgement)[0] == "none":
+        return None
+    hint = "Ask again; who approves it has to say how many rows it may touch."
+    return Refusal("42501", "its row ceiling cannot be told: the target gives no estimate", rules, hint)
+
+
 def proposed_ceiling(judgement: Judgement) -> int | None:
     """The row ceiling of an approval whose approvers say no number: the rules' own, or so many times the estimate."""
     rows = judgement.rows

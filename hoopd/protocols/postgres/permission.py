@@ -13,7 +13,7 @@ from attrs import frozen
 
 from hoopd.errors import PeerError, Unavailable
 from hoopd.protocols.postgres import frontend, records
-from hoopd.protocols.postgres.bounds import proposed_ceiling, row_ceiling, uncounted, unkeepable
+from hoopd.protocols.postgres.bounds import guessless, proposed_ceiling, row_ceiling, uncounted, unkeepable
 from hoopd.protocols.postgres.errors import refusal as as_refusal
 from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judgement, Refusal
@@ -110,7 +110,7 @@ class Permission:
         if ceiling is None:
             ceiling = proposed_ceiling(judgement)
         # policy, or what the statement means, may have changed meanwhile
-        refusal = refusal or unkeepable(judgement, ceiling)
+        refusal = refusal or unkeepable(judgement, ceiling) or guessless(judgement, ceiling)
         if refusal is not None:
             self.state.route.settle(held.approval, "failed", refusal.why)
             return Outcome(judgement, number, refusal)

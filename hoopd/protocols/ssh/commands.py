@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
+from hoopd.approvals.words import rows, warnings
 from hoopd.display import utc, visible
 
 HELP = """\
@@ -80,6 +81,8 @@ def _whole(one: Mapping[str, Any]) -> str:
         f"reason     {one['reason'] or '(none given)'}",
         f"target     {one['target']}",
         f"does       {', '.join(one['classes'])}",
+        *(f"rows       {each}" for each in (rows(one),) if each),
+        *(f"mind       {each}" for each in warnings(one)),
         *(f"held by    {terms['rule']}: {', '.join(terms['by'])}" for terms in one["holds"]),
         "",
         # whole, with every invisible character written out: what is read is what is approved
