@@ -14,6 +14,7 @@ from zope.interface import implementer
 import hoopd
 from hoopd.administration_verbs import VERBS, check_arguments
 from hoopd.breakglass import verbs as break_glass_verbs
+from hoopd.emergency import verbs as emergency_verbs
 from hoopd.errors import Denied
 from hoopd.governance import verbs as governance_verbs
 from hoopd.identity import recovery_verbs
@@ -28,6 +29,7 @@ from hoopd.policy.words import WORDS
 from hoopd.secret import Secret
 from hoopd.values import Identity, Peer, Proof, Scope
 from hoopd.vault import ssh_verbs
+from hoopd.vault import verbs as vault_verbs
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
@@ -67,6 +69,8 @@ class Administration:
     ssh: Any
     ssh_keys: Any
     notices: Any
+    officers: Any
+    exports: Any
     admissions: Any
     index: Any
     observed: Any
@@ -238,29 +242,6 @@ class Administration:
 
     async def tokens_revoke(self, caller: Identity, a: Arguments) -> Any:
         return plain(await self.identities.revoke(caller, a["id"]))
-
-    # -- vault -------------------------------------------------------------------------------------------------
-
-    async def vault_put(self, caller: Identity, a: Arguments) -> Any:
-        entry = await self.vault.put(a["name"], Secret(a["value"]), caller.name)
-        self.event("vault.put", {"secret": entry.name, "by": caller.name, "version": entry.version})
-        return plain(entry)
-
-    async def vault_list(self, caller: Identity, a: Arguments) -> Any:
-        return plain(await self.vault.entries())
-
-    async def vault_remove(self, caller: Identity, a: Arguments) -> Any:
-        await self.vault.remove(a["name"], caller.name)
-        self.event("vault.removed", {"secret": a["name"], "by": caller.name})
-        return {"name": a["name"]}
-
-    async def vault_rotate_key(self, caller: Identity, a: Arguments) -> Any:
-        secrets = await self.vault.rotate_master_key(caller.name)
-        self.event("vault.rotated", {"by": caller.name, "secrets": secrets})
-        return {"secrets": secrets}
-
-    async def vault_check(self, caller: Identity, a: Arguments) -> Any:
-        return {"problems": await self.vault.check()}
 
     # -- approvals ---------------------------------------------------------------------------------------------
 
@@ -455,11 +436,6 @@ _ACTS: dict[str, _Act] = {
     "tokens.issue": Administration.tokens_issue,
     "tokens.list": Administration.tokens_list,
     "tokens.revoke": Administration.tokens_revoke,
-    "vault.put": Administration.vault_put,
-    "vault.list": Administration.vault_list,
-    "vault.remove": Administration.vault_remove,
-    "vault.rotate-key": Administration.vault_rotate_key,
-    "vault.check": Administration.vault_check,
     "approvals.list": Administration.approvals_list,
     "approvals.show": Administration.approvals_show,
     "approvals.approve": Administration.approvals_approve,
@@ -477,7 +453,9 @@ _ACTS: dict[str, _Act] = {
     "policy.show": Administration.policy_show,
     "policy.explain": Administration.policy_explain,
     "reload": Administration.reload_now,
+    **vault_verbs.ACTS,
     **break_glass_verbs.ACTS,
+    **emergency_verbs.ACTS,
     **governance_verbs.ACTS,
     **recovery_verbs.ACTS,
     **ssh_verbs.ACTS,

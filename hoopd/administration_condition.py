@@ -34,6 +34,7 @@ class Condition:
     """
     @ivar processes: asks the supervisor; Deferred of a list of L{ProcessState}.
     @ivar untold: gives sentences of what is wrong with notices; a coroutine function.
+    @ivar exports: L{hoopd.emergency.exports.Exports}.
     @ivar since: when this policy came into force in this broker, seconds since the epoch.
     """
 
@@ -44,10 +45,11 @@ class Condition:
     processes: Callable[[], Deferred[list[ProcessState]]]
     untold: Callable[[], Awaitable[list[str]]]
     since: float
+    exports: Any
     system: Any = os
 
     async def describe(self, pending: Sequence[Approval]) -> dict[str, Any]:
-        """@return: JSON-able: processes, ledger, space, targets, policy_since, oldest_pending, problems."""
+        """@return: JSON-able: processes, ledger, space, targets, policy_since, oldest_pending, exports, problems."""
         problems: list[str] = []
         now = self.clock.seconds()
         processes = await self._family(now, problems)
@@ -58,9 +60,15 @@ class Condition:
             "space": self._space(problems),
             "targets": dict(Counter(each.target for each in self.admissions.live.values())),
             "policy_since": self.since,
+            "exports": await self._exports(problems),
             "oldest_pending": min((each.requested_at for each in pending), default=None),
             "problems": problems,
         }
+
+    async def _exports(self, problems: list[str]) -> list[Any]:
+        problems += await self.exports.problems()
+        found: list[Any] = await self.exports.outstanding()
+        return found
 
     async def _family(self, now: float, problems: list[str]) -> list[ProcessState]:
         try:

@@ -60,6 +60,22 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "vault.remove": Verb(_VAULT, {"name": "str"}, "remove a secret", True),
         "vault.rotate-key": Verb(_VAULT, {}, "a new master key; data keys are wrapped anew", True),
         "vault.check": Verb(_VAULT, {}, "open every secret once"),
+        "vault.export": Verb(
+            _VAULT,
+            {"target": "str", "officers": "list", "reason": "str"},
+            "seal a target's credential to two officers",
+            True,
+        ),
+        "vault.exports": Verb((*_VAULT, *_LOOK), {}, "which credentials were exported, and whether they are rotated"),
+        "vault.export-opened": Verb(
+            (), {"id": "str", "reason": "str"}, "an export was used; by its officers too", True
+        ),
+        "vault.export-close": Verb(
+            _VAULT, {"id": "str", "reason": "str"}, "an export that rotation cannot settle does not matter", True
+        ),
+        "officer-keys.set": Verb(_VAULT, {"recipient": "str"}, "one's own age key for exports", True),
+        "officer-keys.list": Verb((*_VAULT, *_LOOK), {}, "whom exports can be sealed to"),
+        "officer-keys.remove": Verb((), {"name": "str"}, "one's own or, as administrator, anybody's", True),
         "approvals.list": Verb(
             (), {"state": "str?", "target": "str?"}, "approvers and auditors see all, others their own", views=True
         ),

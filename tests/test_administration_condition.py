@@ -33,6 +33,7 @@ class ConditionTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
         self.family = list(FAMILY)
+        self.exports: list[str] = []
         self.ledger = SimpleNamespace(size=9, signed=9, signed_at=NOW - 500, broken="", origin="o", witnesses=[])
         self.notices: list[str] = []
         self.channels: dict[str, Channel] = {}
@@ -54,6 +55,7 @@ class ConditionTests(SynchronousTestCase):
             self.processes,
             self.untold,
             NOW,
+            SimpleNamespace(problems=lambda: succeed(self.exports), outstanding=lambda: succeed([])),
             SimpleNamespace(statvfs=lambda path: self.statvfs(path)),
         )
         found = self.successResultOf(Deferred.fromCoroutine(condition.describe([])))

@@ -55,6 +55,7 @@ need gcc gcc libc6-dev
 need /usr/include/python3.11/Python.h python3-dev
 if [ "$want" = test ]; then
   need pgbouncer pgbouncer
+  need age age # what officers open emergency exports with
   need node nodejs
   need npm npm
   # the JDBC tests are single source files: java needs its compiler for them

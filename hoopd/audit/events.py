@@ -250,6 +250,22 @@ LEAVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "groups",
             "duties",
         ),
+        # registered and removed; the recipient is public
+        "officer-key": ("event", "identity", "by", "recipient"),
+        # made, opened, rotated, closed; file: SHA-256 of what was handed out
+        "emergency-export": (
+            "event",
+            "export",
+            "by",
+            "target",
+            "secret",
+            "version",
+            "officers",
+            "recipients",
+            "reason",
+            "file",
+            "offline",
+        ),
         # one use of break glass: opened, skipped (once for each operation that passes), ended, overdue, reviewed
         "break-glass": (
             "use",
@@ -367,6 +383,11 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "recovery.confirmed": _event("identity by sheet void"),
         "recovery.void": _event("identity by void"),
         "recovery.used": _event("identity peer remaining proof"),
+        "emergency.key": _event("identity recipient counts_at"),
+        "emergency.key-removed": _event("identity by"),
+        "emergency.exported": _event("export by target secret version officers reason"),
+        "emergency.opened": _event("export by target secret reason"),
+        "emergency.settled": _event("export by target secret how"),
         # break glass
         "break-glass.opened": _event(f"{_GLASS} reason until skip"),
         "break-glass.refused": _event("identity act target why"),
@@ -423,6 +444,11 @@ SEVERITY: Mapping[str, str] = MappingProxyType(
         "policy.refused": "warning",
         "policy.changed": "notice",
         "policy.confirmed": "notice",
+        "emergency.key": "notice",
+        "emergency.key-removed": "notice",
+        "emergency.exported": "alert",
+        "emergency.opened": "alert",
+        "emergency.settled": "notice",
         "break-glass.opened": "alert",
         "break-glass.refused": "warning",
         "break-glass.operation": "warning",

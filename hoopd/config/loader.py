@@ -199,6 +199,11 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
         loopback = provider.issuer.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
         if not provider.issuer.startswith("https://") and not (provider.allow_http and loopback):
             reading.wrong(f"{key}.issuer", "must be an https URL")
+    reading.errors += channels.unknown_channels(
+        config.emergency.notify, config.notify, reading.file, "emergency.notify"
+    )
+    if config.emergency.key_lapse <= config.emergency.key_wait:
+        reading.wrong("emergency.key_lapse", "must be longer than key_wait, or no key ever counts")
     for name, issuer in config.identity.certificates.items():
         key = f"identity.certificates.{name}"
         if not issuer.authorities:

@@ -175,6 +175,20 @@ class VaultConfig:
 
 
 @frozen
+class EmergencyConfig:
+    notify: tuple[str, ...] = key(
+        "channels told of exports and officers' keys; those of notifications.default if empty", ()
+    )
+    key_wait: float = key(
+        "an officer's new key counts after so long, in which whoever was told can object", 86400.0, "duration"
+    )
+    key_lapse: float = key("an officer's key must be registered again within", 180 * 86400.0, "duration")
+    rotate_within: float = key(
+        "hoopctl status complains of exports that are not rotated after", 30 * 86400.0, "duration"
+    )
+
+
+@frozen
 class AuditConfig:
     origin: str = key("name of this log in its checkpoints (C2SP tlog-checkpoint)", "hoopd.local/ledger")
     witness: tuple[str, ...] = key("directories or https URLs that get every checkpoint", ())
@@ -234,6 +248,9 @@ class Config:
     duties: DutiesConfig = key("administrator, vault, approver, auditor: who may not be both", factory=DutiesConfig)
     policy: PolicyConfig = key("whose the rules are: four eyes over policies.d/ and targets.d/", factory=PolicyConfig)
     vault: VaultConfig = key("where secrets of targets are", factory=VaultConfig)
+    emergency: EmergencyConfig = key(
+        "credentials sealed to officers for when the broker is dead", factory=EmergencyConfig
+    )
     audit: AuditConfig = key("the record", factory=AuditConfig)
     approvals: ApprovalsConfig = key("holds", factory=ApprovalsConfig)
     limits: Limits = key("bounds on what one client may cost", factory=Limits)

@@ -26,6 +26,7 @@ _COMMANDS = {
     "identities": "hoopd.ctl.identities",
     "login": "hoopd.ctl.access:login",
     "notify": "hoopd.ctl.notify",
+    "officer-keys": "hoopd.ctl.officer_keys",
     "policy": "hoopd.ctl.policy",
     "recovery-codes": "hoopd.ctl.recovery",
     "reload": "hoopd.ctl.access:reload",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -55,6 +55,7 @@ def command(gateway: Gateway, json_: bool) -> None:
             ("running sessions", sessions),
             ("waiting for approval", waiting),
             *(_record(found["ledger"]) if "ledger" in found else ()),
+            ("exported credentials", _exports(found["exports"]) if found.get("exports") else ""),
             ("free space", _space(found["space"]) if "space" in found else ""),
         ]
     )
@@ -69,6 +70,10 @@ def _record(ledger: Mapping[str, Any]) -> list[tuple[str, str]]:
         one["place"] + (f", {one['behind']} behind" if one["behind"] else "") for one in ledger["witnesses"]
     )
     return [("ledger", ledger["origin"]), ("checkpoint", signed), ("witnesses", witnesses or "none")]
+
+
+def _exports(exports: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{one['credential']} ({one['id']}) since {moment(one['made_at'])}" for one in exports)
 
 
 def _space(space: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hoopd.ctl.connection import Gateway
+from hoopd.ctl.exports import export, export_close, export_opened, exports
 from hoopd.ctl.failures import Failure
 from hoopd.ctl.printing import as_json, moment, print_json, table, value_from_stdin_or_prompt
 
@@ -67,13 +68,21 @@ def rotate_key(gateway: Gateway) -> None:
 @as_json
 @click.pass_obj
 def check(gateway: Gateway, json_: bool) -> None:
-    """Open every secret once."""
-    problems = gateway.call("vault.check")["problems"]
+    """Open every secret once, and say which are outside in emergency exports."""
+    found = gateway.call("vault.check")
+    problems = found["problems"]
     if json_:
-        print_json({"problems": problems})
+        print_json(found)
+    else:
+        for one in found["exports"]:
+            officers = " and ".join(one["officers"])
+            since = moment(one["made_at"])
+            click.echo(f"exported and not rotated: {one['credential']} to {officers}, {one['id']}, since {since}")
     if problems:
-        raise Failure(
-            f"{len(problems)} of the vault's secrets cannot be used", problems, "hoopctl vault put them again"
-        )
+        raise Failure(f"{len(problems)} of the vault's secrets need something done", problems)
     if not json_:
         click.echo("every secret can be opened")
+
+
+for each in (export, exports, export_opened, export_close):
+    command.add_command(each)

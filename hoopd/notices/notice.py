@@ -36,7 +36,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "break-glass.overdue": "a use of break glass was not reviewed in time: the right has lapsed",
         "policy.changed": "another policy is in force",
         "policy.refused": "a policy was refused",
-        "emergency.export": "a target's credential was exported for an emergency",
+        "emergency.export": "a target's credential was exported for an emergency, used so, or rotated afterwards",
+        "emergency.key": "an officer registered a key for emergency exports",
         "emergency.recovery": "recovery codes were made or confirmed, or one was used",
         "notify.test": "a test of the channel",
     }

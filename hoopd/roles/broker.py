@@ -32,6 +32,9 @@ from hoopd.audit.views import Views
 from hoopd.breakglass.service import BreakGlass
 from hoopd.breakglass.sessions import WorkerBreakGlass
 from hoopd.breakglass.tables import MIGRATIONS as BREAK_GLASS_TABLES
+from hoopd.emergency.exports import Exports
+from hoopd.emergency.officers import Officers
+from hoopd.emergency.tables import MIGRATIONS as EMERGENCY_TABLES
 from hoopd.errors import RecordError, Unavailable
 from hoopd.flow.admission import Admissions
 from hoopd.flow.lobby import Lobby, WorkerLobby
@@ -77,6 +80,7 @@ TABLES = (
     *NOTICES_TABLES,
     *BREAK_GLASS_TABLES,
     *GOVERNANCE_TABLES,
+    *EMERGENCY_TABLES,
 )
 
 #: no vowels, nothing that looks like another: ids are read aloud
@@ -239,6 +243,21 @@ class Broker:
             lapse=self.config.identity.recovery_lapse,
             new_id=lambda: new_id("R-", 6),
         )
+        emergency = self.config.emergency
+        self.officers = Officers(self.store, self.pending, self.notices, reactor, emergency, conflicts, self.event)
+        self.exports = Exports(
+            self.store,
+            self.vault,
+            self.officers,
+            self.notices,
+            reactor,
+            emergency,
+            await self.vault.internal("export-digest"),
+            targets=lambda: self._policy.targets(),
+            new_id=lambda: new_id("E-", 6),
+            event=self.event,
+            record=self.pending.send,
+        )
         self.break_glass = BreakGlass(
             self.store,
             self.pending,
@@ -303,6 +322,8 @@ class Broker:
             ssh=self.ssh,
             ssh_keys=self.ssh_keys,
             notices=self.notices,
+            officers=self.officers,
+            exports=self.exports,
             admissions=self.admissions,
             index=self.index,
             observed=self.observed,
@@ -323,6 +344,7 @@ class Broker:
                 self._processes,
                 self.notices.problems,
                 reactor.seconds(),
+                self.exports,
             ),
         )
         self.lobby = Lobby(self.identities, self.administration.act, reactor, os.urandom)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, execute, fail, succeed
@@ -15,6 +15,8 @@ from hoopd.secret import Secret
 from hoopd.values import Grant, ScramServerFirst, SecretEntry, Target
 from hoopd.vault.challenges import Challenges
 from hoopd.vault.vault import valid_name, valid_value
+
+_T = TypeVar("_T")
 
 
 @implementer(ICredentialVault)
@@ -76,6 +78,10 @@ class MemoryVault:
     def internal(self, name: str) -> Deferred[bytes]:
         """See L{hoopd.vault.vault.Vault.internal}."""
         return succeed(self._internal.setdefault(valid_name(name), self._entropy(32)))
+
+    def use(self, name: str, work: Callable[[int, bytes], _T]) -> Deferred[_T]:
+        """See L{hoopd.vault.vault.Vault.use}."""
+        return execute(lambda: work(self._secrets[name][0].version, self._secrets[name][1].reveal()))
 
     def register_grant(self, grant: Grant) -> None:
         """See L{hoopd.vault.vault.Vault.register_grant}."""

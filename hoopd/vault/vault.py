@@ -291,6 +291,10 @@ class Vault:
         return Deferred.fromCoroutine(revealed())
 
     async def _reveal_target(self, name: str) -> bytes:
+        _, value = await self._opened(name)
+        return value
+
+    async def _opened(self, name: str) -> tuple[int, bytes]:
         if not _NAME.fullmatch(name):
             raise KeyError(name)
         if self._present is None:
@@ -299,9 +303,20 @@ class Vault:
         if not rows:
             raise KeyError(name)
         try:
-            return self._open(*rows[0])
+            return rows[0][1], self._open(*rows[0])
         except EnvelopeError as error:
             raise Unavailable(f"the vault cannot answer: {error}") from None
+
+    def use(self, name: str, work: Callable[[int, bytes], _T]) -> Deferred[_T]:
+        """Call C{work} with version and value of the secret C{name}, to seal or compare it; it keeps neither.
+
+        @return: Deferred of what C{work} returns. @raise KeyError: no such name. @raise Unavailable: it does not open.
+        """
+
+        async def used() -> _T:
+            return work(*await self._opened(name))
+
+        return Deferred.fromCoroutine(used())
 
     @staticmethod
     def _row(tx: Transaction, name: str) -> list[tuple[Any, ...]]:

@@ -153,7 +153,17 @@ def test_commented_defaults_are_the_defaults() -> None:
         assert getattr(loaded, section) == getattr(plain, section), section
     assert attrs.evolve(loaded.processes, users={}) == plain.processes
     assert attrs.evolve(loaded.audit, witness=()) == plain.audit
+    assert attrs.evolve(loaded.emergency, notify=()) == plain.emergency
     assert loaded.listen == plain.listen
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [('notify = ["nobody"]', "there is no channel 'nobody'"), ('key_lapse = "1h"', "or no key ever counts")],
+)
+def test_emergencies_that_cannot_work(line: str, said: str) -> None:
+    with pytest.raises(ConfigErrors, match=said):
+        load_text(f"[emergency]\n{line}\n")
 
 
 def load_text(text: str) -> Config:

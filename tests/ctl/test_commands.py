@@ -117,6 +117,11 @@ CHANGE = {"number": 4, "at": 0.0, "digest": "a" * 64, "version": "v", "by": "age
           "files": {}, "serial": 3, "signers": ["user:ann", "user:lee"], "people": ["user:ann", "user:lee"],
           "confirmed": [{"by": "user:otto", "at": 0.0, "reason": "read it"}]}  # fmt: skip
 
+EXPORT = {"id": "E-7KQ2M9", "target": "orders", "credential": "orders-app", "version": 3,
+          "officers": ["user:ann", "user:bob"], "made_at": 0.0, "made_by": "user:root", "reason": "INC-1",
+          "opened_at": None, "settled_at": None, "settled": ""}  # fmt: skip
+OFFICER = {"identity": "user:ann", "recipient": "age1abc", "counts_at": 0.0, "lapses_at": 9e9}
+
 CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["whoami"], "", "whoami", {}, CALLER, "user:ada (human)"),
     (["status"], "", "status", {}, {"version": "1", "policy": "p", "sessions": 3, "pending": 1}, "running sessions"),
@@ -149,7 +154,6 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
     (["vault", "list"], "", "vault.list", {}, [SECRET], "orders  2"),
     (["vault", "remove", "orders", "--yes"], "", "vault.remove", {"name": "orders"}, {}, "is forgotten"),
     (["vault", "rotate-key"], "", "vault.rotate-key", {}, {"secrets": 1}, "1 secret re-wrapped"),
-    (["vault", "check"], "", "vault.check", {}, {"problems": []}, "every secret can be opened"),
     (["ssh", "ca"], "", "ssh.authorities", {"kind": "user"}, [AUTHORITY], "ssh-ed25519 AAAA\n"),
     (["ssh", "ca", "--hosts", "*.b"], "", "ssh.authorities", {"kind": "host"}, [AUTHORITY],
      "@cert-authority *.b ssh-ed25519 AAAA\n"),
@@ -166,6 +170,18 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
      "is trusted"),
     (["ssh", "distrust", "web1", "SHA256:abc"], "", "ssh.distrust", {"target": "web1", "fingerprint": "SHA256:abc"},
      {}, "is not trusted any more"),
+    (["vault", "check"], "", "vault.check", {}, {"problems": [], "exports": []}, "every secret can be opened"),
+    (["vault", "check"], "", "vault.check", {}, {"problems": [], "exports": [EXPORT]},
+     "exported and not rotated: orders-app to user:ann and user:bob, E-7KQ2M9"),
+    (["vault", "exports"], "", "vault.exports", {}, [EXPORT], "E-7KQ2M9  outstanding  orders  orders-app v3"),
+    (["vault", "export-opened", "E-7KQ2M9", "--reason", "INC-1"], "", "vault.export-opened",
+     {"id": "E-7KQ2M9", "reason": "INC-1"}, EXPORT, "on record; put another password at orders"),
+    (["vault", "export-close", "E-7KQ2M9"], "gone\n", "vault.export-close", {"id": "E-7KQ2M9", "reason": "gone"},
+     EXPORT, "E-7KQ2M9 is settled"),
+    (["officer-keys", "set", "age1abc"], "", "officer-keys.set", {"recipient": "age1abc"}, OFFICER,
+     "user:ann: age1abc, counts, lapses"),
+    (["officer-keys", "list"], "", "officer-keys.list", {}, [OFFICER], "user:ann  counts"),
+    (["officer-keys", "remove", "user:ann"], "", "officer-keys.remove", {"name": "user:ann"}, {}, "has no key any more"),
     (["approvals", "list"], "", "approvals.list", {"state": "pending"}, [APPROVAL], "A-7KQ2M9  pending"),
     (["approvals", "list", "--all", "--target", "orders"], "", "approvals.list", {"target": "orders"}, [],
      ""),
@@ -257,7 +273,7 @@ def test_what_is_typed_is_asked_and_answered(
 def test_every_verb_can_be_asked_for() -> None:
     asked = {conversation[2] for conversation in CONVERSATIONS}
     # these have tests of their own below, and in tests/integration
-    assert set(VERBS) - asked == {"bootstrap", "login", "sessions.recording"}
+    assert set(VERBS) - asked == {"bootstrap", "login", "sessions.recording", "vault.export"}
 
 
 @pytest.mark.parametrize("words", [["identities", "list"], ["tokens", "list"], ["vault", "list"], ["sessions", "list"]])
@@ -339,10 +355,35 @@ def test_durations_ago(answers: Answers) -> None:
 
 
 def test_problems_of_the_vault_are_a_failure(answers: Answers) -> None:
-    answers.given = {"vault.check": {"problems": ["orders: cannot be opened"]}}
+    answers.given = {"vault.check": {"problems": ["orders: cannot be opened"], "exports": []}}
     result = answers.run("vault", "check")
     assert result.exit_code == 1
     assert "orders: cannot be opened" in result.stderr
+
+
+def test_an_export_is_a_file_for_its_owner_alone(answers: Answers, tmp_path: Path) -> None:
+    answers.given = {"vault.export": {**EXPORT, "file": "sealed\n"}}
+    words = ["vault", "export", "orders", "--to", "user:ann", "--to", "user:bob", "--reason", "INC-1"]
+    path = tmp_path / "orders.age"
+    result = answers.run(*words, "--out", str(path))
+    assert result.exit_code == 0, result.output
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("sealed\n", 0o600)
+    assert answers.asked[-1][2] == {"target": "orders", "officers": ["user:ann", "user:bob"], "reason": "INC-1"}
+    # what is there is kept, and nothing is asked; nor is it for one officer
+    before = len(answers.asked)
+    assert "cannot be written" in answers.run(*words, "--out", str(path)).stderr
+    assert answers.run(*words[:5], "--reason", "x", "--out", str(tmp_path / "b")).exit_code == 2
+    assert len(answers.asked) == before
+    # refused, nothing is left
+    answers.given = {}
+    assert answers.run(*words, "--out", str(tmp_path / "c")).exit_code != 0
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_secret_key_is_not_sent(answers: Answers) -> None:
+    result = answers.run("officer-keys", "set", "AGE-SECRET-KEY-1ABC")
+    assert result.exit_code == 2
+    assert answers.asked == []
 
 
 # -- signing in ----------------------------------------------------------------------------------------------
