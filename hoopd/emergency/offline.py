@@ -124,9 +124,20 @@ def _export(
     source = master_source(config.vault.master_key, environment)
     vault = Vault(store, source, installation, clock, threads=maybeDeferred)
     digest_key = _result(vault.internal("export-digest"))
-    notices = Notices(store, config.notify, config.notifications, installation, clock)
-    untold: Callable[[str, dict[str, Any]], None] = lambda name, fields: None  # noqa: E731 - no log is open here
-    keys = Officers(store, None, notices, clock, config.emergency, config.duties.conflicts, untold)
+    # what no broker is there to log or to send is in the store: leaves and notices
+    unlogged: Callable[[str, dict[str, Any]], None] = lambda name, fields: None  # noqa: E731
+    notices = Notices(
+        store,
+        config.notify,
+        config.notifications,
+        installation,
+        clock,
+        reveal=vault.reveal_channel,
+        ledger=None,
+        event=unlogged,
+        jitter=lambda: 0.0,
+    )
+    keys = Officers(store, None, notices, clock, config.emergency, config.duties.conflicts, unlogged)
     exports = Exports(
         store,
         vault,
@@ -137,7 +148,7 @@ def _export(
         digest_key,
         targets=lambda: config.targets,
         new_id=lambda: "E-" + "".join(secrets.choice(_LETTERS) for _ in range(6)),
-        event=untold,
+        event=unlogged,
         record=lambda: succeed(None),
     )
     return _result(exports.make(by, target, officers, reason, offline=True))

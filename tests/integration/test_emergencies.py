@@ -21,7 +21,7 @@ from hoopd.audit.leaves import ENTRIES, decode_leaf, entries_of
 from tests.integration.installation import Gateway
 from tests.integration.postgres import PostgresServer
 from tests.integration.test_oidc import Provider
-from tests.integration.tiny.running import ROOT
+from tests.integration.tiny.running import ROOT, until
 
 RUNBOOK = (ROOT / "docs" / "emergencies.md").read_text()
 POLICY = """
@@ -118,7 +118,14 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def night(server: PostgresServer, tmp_path: Path) -> Iterator[Night]:
-    with Gateway(server, POLICY, settings=SETTINGS) as gateway:
+    pager = tmp_path / "pager"
+    pager.touch()
+    settings = {
+        **SETTINGS,
+        "emergency": {"key_wait": "0s", "notify": ["pager"]},
+        "notify.pager": {"kind": "command", "run": ["/usr/bin/dd", f"of={pager}", "oflag=append", "conv=notrunc"]},
+    }
+    with Gateway(server, POLICY, settings=settings) as gateway:
         for name in OFFICERS:
             gateway.identity(name, ["oncall"], ["vault"])
         gateway.identity("user:eve", ["oncall"])
@@ -170,6 +177,12 @@ def test_the_broker_is_dead(night: Night) -> None:
     first, second = night.leaves("emergency-export")
     assert (first["by"], first["offline"]) == ("user:ann", False)
     assert (second["by"][:3], second["offline"], second["officers"]) == ("os:", True, list(OFFICERS))
+    # and everybody named is told of both
+    told = night.desk / "pager"
+    for export in (first["export"], second["export"]):
+        until(lambda export=export: f'"{export}"' in told.read_text(), "the pager has rung", 90)
+    assert "registered a key for emergency exports" in told.read_text()
+    assert gateway.server.app_password not in told.read_text()
 
 
 def test_afterwards(night: Night) -> None:
