@@ -22,11 +22,18 @@ _WEIGHT: dict[Verdict | None, int] = {"allow": 0, "hold": 1, "deny": 2}
 class Judgements(Generic[V]):
     """A bounded map from fingerprints to what was judged; the least recently used goes first.
 
-    @param capacity: entries; one of PostgreSQL's is about 6 kB (parse tree included), so 2,048 cost 12 MB a worker.
+    @param capacity: entries.
+    @param weigh: how much memory an entry takes, in bytes.
+    @param octets: of all entries: many large texts must not make a worker grow.
     """
 
-    def __init__(self, capacity: int = 2048) -> None:
+    def __init__(
+        self, capacity: int = 2048, weigh: Callable[[V], int] = lambda _: 0, octets: int = 64 * 1024 * 1024
+    ) -> None:
         self._capacity = capacity
+        self._weigh = weigh
+        self._octets = octets
+        self._weight = 0
         self._entries: OrderedDict[Hashable, V] = OrderedDict()
 
     def __len__(self) -> int:
@@ -44,8 +51,9 @@ class Judgements(Generic[V]):
         made = make()
         if keep(made):
             self._entries[fingerprint] = made
-            if len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
+            self._weight += self._weigh(made)
+            while len(self._entries) > self._capacity or self._weight > self._octets:
+                self._weight -= self._weigh(self._entries.popitem(last=False)[1])
         return made
 
 

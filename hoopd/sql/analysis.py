@@ -15,10 +15,12 @@ from hoopd.sql import changes, functions
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue, Relation
 from hoopd.sql.conditions import narrows
 from hoopd.sql.grammar import Node, ParseTree, Unparsed, names, only, parse, walk
+from hoopd.sql.known import Known
 from hoopd.sql.named import NOBODY, Definition, Named, Overlay, resolved
 from hoopd.sql.variables import Effect, Variables, effective
+from hoopd.values import Mask
 
-__all__ = ["Analysis", "Effect", "SessionSettings", "Statement", "analyse", "undecodable"]
+__all__ = ["Analysis", "Effect", "Question", "Reading", "SessionSettings", "Statement", "analyse", "undecodable"]
 
 #: system catalogs and views whose rows hold secrets, other people's statements or samples of columns' values
 SECRET_RELATIONS = frozenset(
@@ -158,6 +160,8 @@ class Statement:
     settings: SessionSettings = SessionSettings()
     #: what the name in it stands for: the cursor whose rows it returns, or the statement that it executes
     source: Definition | None = field(default=None, eq=False, repr=False)
+    #: what has been worked out of it already, where C{node} is not here
+    known: Known | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -168,6 +172,36 @@ class Analysis:
     refused: str = ""
     syntax: bool = False
     text: bytes = b""
+    #: the text as it may be shown, by masks, where that has been worked out already
+    redacted: Mapping[tuple[Mask, ...], str] = field(factory=dict, repr=False, eq=False)
+
+
+@frozen
+class Question:
+    """What the meaning of a text depends on, for who works it out elsewhere (L{hoopd.sql.reading}).
+
+    @ivar version: of the catalogue.
+    @ivar masks: sets of masks by which statements are planned; C{scrub}: by which texts are shown.
+    @ivar names: C{(kind, name, definition)} of names that the text uses; kind C{"statement"} or C{"cursor"}.
+    """
+
+    settings: SessionSettings
+    version: str
+    types: tuple[int, ...]
+    inner: bool
+    masks: tuple[tuple[Mask, ...], ...]
+    scrub: tuple[Mask, ...]
+    trusted: tuple[str, ...]
+    names: tuple[tuple[str, str, Definition | None], ...] = ()
+
+
+@frozen
+class Reading:
+    """The answer; stands where a tree would. @ivar missing: kinds and names that the question did not tell of."""
+
+    question: Question
+    analysis: Analysis
+    missing: tuple[tuple[str, str], ...] = ()
 
 
 def undecodable(text: bytes, settings: SessionSettings) -> str:
@@ -185,17 +219,22 @@ def analyse(
     text: bytes,
     settings: SessionSettings,
     catalogue: Catalogue | None,
-    tree: ParseTree | None = None,
+    tree: ParseTree | Reading | None = None,
     parameter_types: tuple[int, ...] = (),
     named: Named = NOBODY,
     inner: bool = False,
 ) -> Analysis:
     """
-    @param tree: if C{text} has been parsed already
+    @param tree: if C{text} has been parsed, or read, already
     @param named: the session's prepared statements and cursors
     @param inner: the text is a PREPARE or DECLARE; the statement inside is meant
     @param catalogue: None offline: relations stay as written, unqualified ones in C{public}
     """
+    if isinstance(tree, Reading):
+        asked = tree.question
+        if tree.missing or (asked.settings, asked.inner, asked.types) != (settings, inner, parameter_types):
+            raise ValueError("the reading of a text under other circumstances")
+        return tree.analysis
     refused = undecodable(text, settings)
     if refused:
         return Analysis((), refused, text=text)

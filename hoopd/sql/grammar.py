@@ -20,7 +20,7 @@ from hoopd.errors import HoopdError
 
 Node = dict[str, Any]
 
-#: largest text parsed in this process: 16,000 operators need 2 MiB of C stack, a main thread has 8
+#: largest text that L{parse} takes: 16,000 operators need 2 MiB of C stack, a main thread has 8
 INLINE_MAX = 32 * 1024
 
 
@@ -29,12 +29,16 @@ class Unparsed(HoopdError):
 
     @ivar syntax: True for a syntax error, which PostgreSQL would have reported too.
     @ivar position: byte offset of the error, or None.
+    @ivar redacted: the text without its literals, where somebody has taken them out already.
     """
 
-    def __init__(self, why: str, syntax: bool = False, position: int | None = None) -> None:
+    def __init__(
+        self, why: str, syntax: bool = False, position: int | None = None, redacted: str | None = None
+    ) -> None:
         super().__init__(why)
         self.syntax = syntax
         self.position = position
+        self.redacted = redacted
 
 
 @frozen

@@ -36,6 +36,9 @@ _HARMLESS_DDL = frozenset(
 #: statements whose rows come from what was said earlier, or from code
 _ELSEWHERE = frozenset({"FetchStmt", "CallStmt", "DoStmt", "ExecuteStmt"})
 
+#: MaxTupleAttributeNumber of PostgreSQL
+COLUMNS_MAX = 1664
+
 _ROWS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 
@@ -136,7 +139,15 @@ def output_plan(
         return UNTOUCHED
     if catalogue is None:
         return OutputPlan(fallback=derived(masks))
+    if statement.known is not None:
+        found: OutputPlan | None = statement.known.plans.get(masks)
+        return found if found is not None else OutputPlan(fallback=derived(masks))
     return _planned(statement, masks, Held(catalogue), statement.settings.search_path, trusted_functions)
+
+
+def short(plan: OutputPlan) -> OutputPlan:
+    """C{plan} without more columns than a result can have: what has more fails at the server."""
+    return plan if len(plan._outputs or ()) <= COLUMNS_MAX else evolve(plan, outputs=None)
 
 
 # the same statement is planned for what is shown, what is recorded, its text and its parameters

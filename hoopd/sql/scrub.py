@@ -50,6 +50,9 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+#: bytes shown of a text that could not be read: as much takes a millisecond
+START = 8192
+
 _QUOTE = re.compile(r"['$0-9]|[^\x00-\x7f]")
 _COMMENT_END = re.compile(r"/\*|\*/")
 
@@ -90,6 +93,12 @@ def redact_tokens(text: str) -> str:
     return "".join(out)
 
 
+def redact_start(text: bytes) -> str:
+    """The beginning of a text that nobody has read, with its literals taken out."""
+    shown = redact_tokens(text[:START].decode("utf-8", "replace"))
+    return shown if len(text) <= START else f"{shown}… ({len(text)} bytes, not read)"
+
+
 def _block_end(text: str, at: int) -> int:
     depth = 1
     for match in _COMMENT_END.finditer(text, at):
@@ -107,6 +116,8 @@ def redact(
     trusted_functions: tuple[str, ...] = (),
 ) -> str:
     """The text of C{analysis} as it may be recorded and shown."""
+    if masks in analysis.redacted:
+        return analysis.redacted[masks]
     text = analysis.text.decode(errors="replace")
     if analysis.refused and undecodable(analysis.text, settings):
         # where strings end is not known
@@ -133,6 +144,8 @@ def _sensitive(
     settings: SessionSettings,
     trusted_functions: tuple[str, ...],
 ) -> bool:
+    if statement.known is not None:
+        return statement.known.sensitive.get(masks, True)
     if statement.kind in _SECRET_KINDS or "network" in statement.classes or _SECRET_WORD.search(statement.text):
         return True
     if any(name.rpartition(".")[2] in _SECRET_FUNCTIONS for name in statement.facts.get("called", ())):

@@ -23,6 +23,20 @@ def test_the_least_recently_used_goes_first() -> None:
     assert len(cache) == 2
 
 
+def test_heavy_entries_push_out_more_than_one() -> None:
+    cache: Judgements[int] = Judgements(100, weigh=lambda value: value, octets=10)
+    for value in (1, 2, 3, 4):
+        cache.find(value, lambda value=value: value, lambda _: True)  # type: ignore[misc]
+    assert len(cache) == 4
+    cache.find(8, lambda: 8, lambda _: True)
+    assert len(cache) == 1
+    assert 8 in cache
+    assert cache.find(11, lambda: 11, lambda _: True) == 11
+    assert len(cache) == 0
+    cache.find(10, lambda: 10, lambda _: True)
+    assert 10 in cache
+
+
 def test_what_may_not_be_kept_is_made_anew() -> None:
     cache: Judgements[object] = Judgements()
     first = cache.find("k", object, lambda _: False)

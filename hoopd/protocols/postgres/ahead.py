@@ -14,9 +14,10 @@ from hoopd.protocols.postgres import startup
 from hoopd.protocols.postgres.judgement import Judge, Judgement
 from hoopd.protocols.postgres.opening import Opening
 from hoopd.protocols.postgres.permission import asks_rows, exact, held_operation, question
+from hoopd.protocols.postgres.session import AskParse
 from hoopd.protocols.postgres.state import State
 from hoopd.secret import Secret
-from hoopd.sql.grammar import ParseTree, Unparsed, parse
+from hoopd.sql.grammar import Unparsed, parse
 from hoopd.values import Asked, HeldOperation, Peer, Proof, Verdict
 
 #: where hoopctl is, as far as a worker can say
@@ -154,22 +155,33 @@ class Ahead:
         """Each statement of C{text}, without what clients add and drop around it. @raise Denied, ValueError"""
         if len(text) > self._factory.limits.statement_max:
             raise ValueError(f"more than {self._factory.limits.statement_max} bytes at once")
-        tree = await self._parsed(text)
-        if isinstance(tree, Unparsed):
-            raise Denied(str(tree), (), "Only SQL is understood: no psql commands, and no data of COPY.")
-        found = [exact(text[raw.start : raw.end]) for raw in tree.statements]
+        try:
+            places = await self._places(text)
+        except Unparsed as problem:
+            raise Denied(str(problem), (), "Only SQL is understood: no psql commands, and no data of COPY.") from None
+        found = [exact(text[start:end]) for start, end in places]
         if not any(found):
             raise ValueError("there is no statement in it")
         return [each for each in found if each]
 
+    async def _places(self, text: bytes) -> list[tuple[int, int]]:
+        """Where the statements begin and end. @raise Unparsed"""
+        if len(text) <= self._factory.limits.statement_inline:
+            return [(each.start, each.end) for each in parse(text).statements]
+        found: list[tuple[int, int]] = await self._factory.pool.split(text)
+        return found
+
     async def _judged(self, state: State, statement: bytes) -> Judgement:
         judgement = state.judged(statement, ())
-        if judgement is None:
-            # a long one is parsed where that can be stopped
-            state.asks.clear()
-            state.parsed(await self._parsed(statement))
+        while judgement is None:
+            # a long one is read where that can be stopped
+            asks, state.asks = state.asks, []
+            (ask,) = [each for each in asks if isinstance(each, AskParse)]
+            try:
+                state.parsed(await self._factory.pool.read(ask.text, ask.question, ask.catalogue))
+            except Unparsed as problem:
+                state.parsed(problem)
             judgement = state.judged(statement, ())
-        assert judgement is not None
         return await self._estimated(state, judgement)
 
     async def _estimated(self, state: State, judgement: Judgement) -> Judgement:
@@ -179,15 +191,6 @@ class Ahead:
             return judgement
         assert self._opening.shared is not None
         return state.judge.with_rows(judgement, await self._opening.shared.estimator.ask(ask))
-
-    async def _parsed(self, text: bytes) -> ParseTree | Unparsed:
-        try:
-            if len(text) <= self._factory.limits.statement_inline:
-                return parse(text)
-            tree: ParseTree = await self._factory.pool.parse(text)
-            return tree
-        except Unparsed as problem:
-            return problem
 
 
 def _run(state: State, judgement: Judgement) -> None:

@@ -19,8 +19,9 @@ from hoopd.protocols.postgres.requests import Requests
 from hoopd.protocols.postgres.rows import run_end
 from hoopd.protocols.postgres.session import Run
 from hoopd.protocols.postgres.state import State
+from hoopd.sql.analysis import Reading
 from hoopd.sql.catalogue import Catalogue
-from hoopd.sql.grammar import ParseTree, Unparsed
+from hoopd.sql.grammar import Unparsed
 
 _LENGTH = Struct(">I").unpack_from
 _DATA_ROW = b"D"[0]
@@ -203,9 +204,9 @@ class Core:
 
     # -- answers to asks ---------------------------------------------------------------------------------------
 
-    def parsed(self, tree: ParseTree | Unparsed) -> None:
+    def parsed(self, reading: Reading | Unparsed) -> None:
         """The answer to AskParse."""
-        self.state.parsed(tree)
+        self.state.parsed(reading)
         self.pump()
 
     def estimated(self, rows: tuple[int | None, ...]) -> None:

@@ -15,13 +15,13 @@ from hoopd.flow.judge import Judgements, merged
 from hoopd.policy.snapshot import OPAQUE
 from hoopd.policy.statements import operation
 from hoopd.sql import settings as session_settings
-from hoopd.sql.analysis import Analysis, SessionSettings, Statement, analyse
+from hoopd.sql.analysis import Analysis, Question, Reading, SessionSettings, Statement, analyse
 from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.coverage import derived
 from hoopd.sql.grammar import ParseTree, Unparsed, parse
 from hoopd.sql.lineage import OutputPlan, output_plan
-from hoopd.sql.named import NOBODY, Named
-from hoopd.sql.scrub import parameters_to_redact, redact, redact_tokens
+from hoopd.sql.named import NOBODY, Definition, Named
+from hoopd.sql.scrub import parameters_to_redact, redact, redact_start
 from hoopd.values import Decision, Identity, Mask, Opening, Operation, Target, Unreasoned
 
 #: a statement that says nothing, as drivers send for a ping
@@ -113,6 +113,12 @@ class Judgement:
         sources = [each.statement.source for each in self.statements]
         return tuple(each.text.decode("utf-8", "replace") for each in sources if each is not None)
 
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, roughly; a tree takes 110 to 260 for each byte of its text."""
+        elsewhere = any(each.known is not None for each in self.analysis.statements)
+        return 10_000 + len(self.text) * (8 if elsewhere else 200)
+
     def effects(self, kind: str) -> bool:
         """Whether a statement has an effect of C{kind}."""
         return any(each.statement.effect is not None and each.statement.effect.kind == kind for each in self.statements)
@@ -160,7 +166,7 @@ class Judge:
         types: tuple[int, ...],
         reason: str | None,
         uncertain: bool = False,
-        tree: ParseTree | None = None,
+        tree: ParseTree | Reading | None = None,
         inner: bool = False,
         names: Named | None = None,
     ) -> Judgement:
@@ -200,9 +206,25 @@ class Judge:
         glass = opening.id if opening is not None else ""
         return (text, settings, version, *rest, self._worker.policy.version, self._identity, self._target.name, glass)
 
-    def unparsed(self, text: bytes, why: str, syntax: bool) -> Judgement:
-        """The judgement on a text that could not be parsed elsewhere."""
-        return self._refused(Analysis((), why, syntax, text), redact_tokens(text.decode("utf-8", "replace")))
+    def question(
+        self,
+        settings: SessionSettings,
+        catalogue: Catalogue,
+        types: tuple[int, ...],
+        inner: bool,
+        names: tuple[tuple[str, str, Definition | None], ...],
+    ) -> Question:
+        """What L{judge} will want to know of a text that is read elsewhere."""
+        masks, record = self.masks(), self.record_masks()
+        would = tuple(self._worker.policy.observed_masks(self._identity, self._target, self._now()))
+        sets = dict.fromkeys(each for each in (masks, record, would, *((mask,) for mask in would)) if each)
+        trusted = self._target.trusted_functions
+        return Question(settings, catalogue.version, types, inner, tuple(sets), record or masks, trusted, names)
+
+    def unparsed(self, text: bytes, problem: Unparsed) -> Judgement:
+        """The judgement on a text that could not be read elsewhere."""
+        redacted = problem.redacted if problem.redacted is not None else redact_start(text)
+        return self._refused(Analysis((), str(problem), problem.syntax, text), redacted)
 
     def _refused(self, analysis: Analysis, redacted: str) -> Judgement:
         said = self._opaque(analysis.text)
@@ -291,7 +313,7 @@ class Judge:
         types: tuple[int, ...],
         reason: str | None,
         uncertain: bool,
-        tree: ParseTree | None,
+        tree: ParseTree | Reading | None,
         inner: bool,
         names: Named,
     ) -> Judgement:

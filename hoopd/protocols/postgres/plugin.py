@@ -37,7 +37,7 @@ class PostgresFactory(Factory):
 
     def __init__(self, worker: Any, limits: Limits) -> None:
         self.worker = worker
-        self.cache: Judgements[Judgement] = Judgements()
+        self.cache: Judgements[Judgement] = Judgements(weigh=lambda made: made.weight)
         self.liveness = liveness(limits)
         self.catalogues = Catalogues(worker, limits.catalogue_poll, self.liveness)
         self.pool = ParserPool(worker.reactor, limits)

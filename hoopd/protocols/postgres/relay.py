@@ -397,7 +397,8 @@ class Relay:
                 problem = Unparsed("the statement could not be judged")
             self._resume(core.parsed, problem)
 
-        self._factory.pool.parse(ask.text).addCallback(lambda tree: self._resume(core.parsed, tree)).addErrback(failed)
+        reading = self._factory.pool.read(ask.text, ask.question, ask.catalogue)
+        reading.addCallback(lambda read: self._resume(core.parsed, read)).addErrback(failed)
 
     def _refresh(self, ask: AskRefresh) -> None:
         core = self.core

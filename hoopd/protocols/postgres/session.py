@@ -17,7 +17,8 @@ from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judged, Judgement, Refusal
 from hoopd.protocols.postgres.names import Change
 from hoopd.protocols.postgres.rows import Masks
-from hoopd.sql.analysis import SessionSettings
+from hoopd.sql.analysis import Question, SessionSettings
+from hoopd.sql.catalogue import Catalogue
 from hoopd.values import HeldOperation
 
 #: fails in the server's raw parser, in every state of a transaction, and says in its log whose doing it is
@@ -256,9 +257,11 @@ class AskBreakGlass:
 
 @frozen
 class AskParse:
-    """Parse this text outside this process; answer with parsed()."""
+    """Have this text read outside this process; answer with parsed()."""
 
     text: bytes
+    question: Question
+    catalogue: Catalogue = field(eq=False, repr=False)
 
 
 @frozen

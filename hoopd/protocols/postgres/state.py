@@ -34,12 +34,12 @@ from hoopd.protocols.postgres.session import (
     Run,
     Wrap,
 )
-from hoopd.sql.analysis import SessionSettings, Statement
+from hoopd.sql.analysis import Reading, SessionSettings, Statement
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue
 from hoopd.sql.functions import QUIET, trusted
-from hoopd.sql.grammar import ParseTree, Unparsed
+from hoopd.sql.grammar import Unparsed
 from hoopd.sql.lineage import Field
-from hoopd.sql.named import Definition
+from hoopd.sql.named import Definition, Named
 from hoopd.sql.variables import FOLLOWED, Effect, Variables
 from hoopd.sql.views import coverage
 from hoopd.values import Mask
@@ -144,8 +144,8 @@ class State:
         self._began = search_path
         self._parameters_began = dict(parameters)
         self._moving = False
-        self._parsing: bytes | None = None
-        self._parsed: tuple[bytes, ParseTree | Unparsed] | None = None
+        self._parsing: AskParse | None = None
+        self._parsed: tuple[AskParse, Reading | Unparsed] | None = None
         self._settings: tuple[Catalogue, SessionSettings] | None = None
 
     @property
@@ -357,30 +357,47 @@ class State:
         # keywords cannot be written any other way
         names = self if not inner and _BY_NAME.search(text) else None
 
-        def judge(tree: ParseTree | None = None) -> Judgement:
-            return self.judge.judge(text, settings, self.catalogue, types, self.reason, uncertain, tree, inner, names)
+        def judge(reading: Reading | None = None) -> Judgement:
+            return self.judge.judge(
+                text, settings, self.catalogue, types, self.reason, uncertain, reading, inner, names
+            )
 
         if len(text) <= limits.statement_inline:
             return judge()
         if len(text) > limits.statement_max:
-            return self.judge.unparsed(text, f"the statement is longer than {limits.statement_max} bytes", False)
+            return self.judge.unparsed(text, Unparsed(f"the statement is longer than {limits.statement_max} bytes"))
         if self.judge.known(text, settings, self.catalogue, types, self.reason, uncertain, inner):
             return judge()
-        parsed = self._parsed
-        if parsed is None or parsed[0] != text:
-            self._parsing = text
-            self.asks.append(AskParse(text))
-            return None
-        self._parsed = None
-        tree = parsed[1]
-        if isinstance(tree, Unparsed):
-            return self.judge.unparsed(text, str(tree), tree.syntax)
-        return judge(tree)
+        parsed, self._parsed = self._parsed, None
+        told: tuple[tuple[str, str], ...] = ()
+        if parsed is not None and parsed[0].text == text:
+            ask, reading = parsed
+            if isinstance(reading, Unparsed):
+                return self.judge.unparsed(text, reading)
+            told = (*((kind, name) for kind, name, _ in ask.question.names), *reading.missing)
+        else:
+            reading = None
+        question = self.judge.question(settings, self.catalogue, types, inner, self._told(names, told))
+        if reading is not None and not reading.missing and reading.question == question:
+            return judge(reading)
+        self._parsing = AskParse(text, question, self.catalogue)
+        self.asks.append(self._parsing)
+        return None
 
-    def parsed(self, tree: ParseTree | Unparsed) -> None:
+    def _told(
+        self, names: Named | None, wanted: tuple[tuple[str, str], ...]
+    ) -> tuple[tuple[str, str, Definition | None], ...]:
+        """What the session's names stand for, of those that a text was found to use."""
+        if names is None:
+            return tuple((kind, name, None) for kind, name in wanted)
+        return tuple(
+            (kind, name, names.statement(name) if kind == "statement" else names.cursor(name)) for kind, name in wanted
+        )
+
+    def parsed(self, reading: Reading | Unparsed) -> None:
         """The answer to L{AskParse}."""
         if self._parsing is not None:
-            self._parsed = (self._parsing, tree)
+            self._parsed = (self._parsing, reading)
             self._parsing = None
 
     # -- what the client sends to a COPY -----------------------------------------------------------------------

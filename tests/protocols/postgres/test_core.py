@@ -1,6 +1,7 @@
 """Sessions as transcripts: what the client says, what the target is sent, what comes back."""
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,8 @@ from hoopd.protocols.postgres.backend import Column, command_complete, data_row,
 from hoopd.protocols.postgres.frontend import SYNC_MESSAGE, Bind, Execute, Parse, describe, query
 from hoopd.protocols.postgres.judgement import Refusal
 from hoopd.protocols.postgres.session import AskCancel, AskEnd, AskHold, AskParse, AskRefresh
-from hoopd.sql.grammar import parse
+from hoopd.sql.grammar import Unparsed
+from hoopd.sql.reading import read
 from tests.protocols.postgres.conversation import (
     BOUND,
     CARD,
@@ -351,9 +353,53 @@ def test_large_statements_are_parsed_elsewhere() -> None:
     text = b"SELECT note FROM orders WHERE note = 'long'"
     assert talk.client(query(text)) == []
     (ask,) = talk.asked()
-    assert ask == AskParse(text)
-    talk.core.parsed(parse(text))
+    assert (type(ask), ask.text) == (AskParse, text)
+    assert ask.catalogue is talk.state.catalogue
+    talk.core.parsed(read(text, ask.question, ask.catalogue))
     assert talk.served() == [query(text)]
+
+
+def test_a_large_statement_is_read_anew_if_anything_changed_meanwhile() -> None:
+    talk = Conversation(statement_inline=30)
+    text = b"SELECT note FROM orders WHERE note = 'long'"
+    talk.client(query(text))
+    (ask,) = talk.asked()
+    other = evolve(talk.state.catalogue, version="v2")
+    talk.core.refreshed(other)
+    talk.core.parsed(read(text, ask.question, ask.catalogue))
+    assert talk.served() == []
+    (again,) = talk.asked()
+    assert again.question.version == "v2"
+    talk.core.parsed(read(text, again.question, again.catalogue))
+    assert talk.served() == [query(text)]
+
+
+def test_a_large_statement_that_cannot_be_read_is_refused_and_shown_without_its_values() -> None:
+    talk = Conversation(statement_inline=30)
+    text = b"SELECT note FROM orders WHERE note = 'long'"
+    talk.client(query(text))
+    talk.core.parsed(Unparsed("the statement takes too much time or memory to be judged"))
+    assert query(text) not in talk.served()
+    (frame,) = talk.frames("operation")
+    assert frame["decision"] == "deny"
+    assert "long" not in frame["text"]
+
+
+def test_a_large_statement_by_name_is_what_the_name_stands_for() -> None:
+    talk = Conversation(statement_inline=60)
+    talk.client(query(b"PREPARE p AS SELECT card FROM customers"))
+    talk.server(command_complete("PREPARE"), READY)
+    text = b"/* " + b"x" * 60 + b" */ EXECUTE p"
+    talk.client(query(text))
+    (ask,) = talk.asked()
+    reading = read(text, ask.question, ask.catalogue)
+    assert reading.missing == (("statement", "p"),)
+    talk.core.parsed(reading)
+    (ask,) = talk.asked()
+    talk.core.parsed(read(text, ask.question, ask.catalogue))
+    assert talk.served() == [query(text)]
+    out = talk.server(row_description((CARD,)), data_row((PAN,)), DONE, READY)
+    assert PAN not in b"".join(out)
 
 
 def test_nothing_passes_without_its_record() -> None:
