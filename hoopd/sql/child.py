@@ -17,7 +17,8 @@ from typing import BinaryIO
 
 from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.grammar import Unparsed
-from hoopd.sql.reading import pack_reading, parsed, read, unpack_catalogue, unpack_question
+from hoopd.sql.packed import pack_reading, unpack_catalogue, unpack_question
+from hoopd.sql.reading import parsed, read
 from hoopd.sql.scrub import redact_tokens
 
 _LENGTH = struct.Struct("!I")

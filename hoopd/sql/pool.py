@@ -24,7 +24,7 @@ from hoopd.config.schema import Limits
 from hoopd.sql.analysis import Question, Reading
 from hoopd.sql.catalogue import Catalogue
 from hoopd.sql.grammar import Unparsed
-from hoopd.sql.reading import pack_catalogue, pack_question, unpack_reading
+from hoopd.sql.packed import pack_catalogue, pack_question, unpack_reading
 
 #: two children: one slow text must not hold up every other large one
 CHILDREN = 2

@@ -9,7 +9,8 @@ import hoopd.masking
 import hoopd.sql
 
 WORLD = {"twisted", "os", "time", "socket", "random", "subprocess", "threading", "asyncio", "pathlib", "io"}
-ADAPTERS = {"pool.py", "child.py"}
+# packed.py: pickle reads from files, be they in memory
+ADAPTERS = {"pool.py", "child.py", "packed.py"}
 MODULES = [
     path
     for package in (hoopd.sql, hoopd.masking)

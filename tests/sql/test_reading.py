@@ -16,15 +16,15 @@ from hoopd.sql.grammar import Unparsed
 from hoopd.sql.known import UNREAD
 from hoopd.sql.lineage import output_plan
 from hoopd.sql.named import Definition
-from hoopd.sql.reading import (
+from hoopd.sql.packed import (
     pack_catalogue,
     pack_question,
     pack_reading,
-    read,
     unpack_catalogue,
     unpack_question,
     unpack_reading,
 )
+from hoopd.sql.reading import read
 from hoopd.sql.scrub import parameters_to_redact, redact
 from tests.sql.world import CARD, CATALOGUE, EMAIL
 
