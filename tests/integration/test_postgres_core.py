@@ -262,11 +262,9 @@ class LargeTests(GatewayCase):
     timeout = 900
 
     def setUp(self) -> None:
-        self.server = server_of(self.version)
-        self.gateway = Gateway(reactor, self.server, self.server.directory)
+        super().setUp()
         # no busy machine makes these too slow to be judged
-        self.gateway.limits = evolve(self.gateway.limits, parse_seconds=600.0)
-        self.port = self.gateway.start()
+        self.gateway.factory.pool.limits = evolve(self.gateway.limits, parse_seconds=600.0)
 
     async def test_large_statement(self) -> None:
         out, err, _ = await self.psql(
@@ -448,7 +446,9 @@ class DriverTests(GatewayCase):
                 seen["after"] = connection.execute("SELECT 5").fetchall()
                 with connection.cursor() as cursor, cursor.copy("COPY customers (id, card_number) TO STDOUT") as copy:
                     seen["copy"] = b"".join(bytes(each) for each in copy)
-                query = "COPY (SELECT id, card_number, card FROM customers ORDER BY id LIMIT 1) TO STDOUT (FORMAT binary)"
+                query = (
+                    "COPY (SELECT id, card_number, card FROM customers ORDER BY id LIMIT 1) TO STDOUT (FORMAT binary)"
+                )
                 with connection.cursor() as cursor, cursor.copy(query) as copy:
                     copy.set_types(["int4", "text", "int8"])
                     seen["copy binary"] = list(copy.rows())
