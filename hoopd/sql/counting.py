@@ -26,7 +26,7 @@ def counting(statement: Statement) -> tuple[Counting, str]:
         return "untold", "nobody counts the rows that a procedure or DO block touches"
     if statement.unknown_functions:
         return "untold", f"{statement.unknown_functions[0]} may change rows that nobody counts"
-    writes = [tag for tag, _ in walk({kind: statement.node}) if tag in _WRITES]
+    writes = writing(statement)
     if kind in _WRITES and len(writes) == 1:
         return "changed", ""
     if writes:
@@ -38,6 +38,13 @@ def counting(statement: Statement) -> tuple[Counting, str]:
     if "write" in classes:
         return "untold", f"{kind.removesuffix('Stmt').upper()} does not tell how many rows it touches"
     return ("shown", "") if kind in _SHOWING else ("none", "")
+
+
+def writing(statement: Statement) -> tuple[str, ...]:
+    """The grammar's names of the writes in it, its own included."""
+    if statement.known is not None:
+        return statement.known.writing
+    return tuple(tag for tag, _ in walk({statement.kind: statement.node}) if tag in _WRITES)
 
 
 def counted(tag: str) -> int:

@@ -68,12 +68,20 @@ def unsafe(statement: Statement, settings: SessionSettings, catalogue: Catalogue
         return "the database has an operator of its own for a common sign"
     if any(each >= FIRST_USER_OID for each in types):
         return "a parameter's type is not the server's own"
+    foreign = foreign_type(statement)
+    return "" if foreign is None else f"{foreign} is not a type of the server's own"
+
+
+def foreign_type(statement: Statement) -> str | None:
+    """The name of a type in it that is not known to be the server's own, or None."""
+    if statement.known is not None:
+        return statement.known.foreign_type
     for tag, body in walk({statement.kind: statement.node}):
         if tag in ("", "TypeName") and "names" in body and "typemod" in body:
             name = names(body["names"])
             if not name or name[-1] not in BUILTIN_TYPES or (len(name) > 1 and name[0] != "pg_catalog"):
-                return f"{'.'.join(name)} is not a type of the server's own"
-    return ""
+                return ".".join(name)
+    return None
 
 
 def search_path(path: Sequence[str]) -> str:

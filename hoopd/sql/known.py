@@ -17,10 +17,13 @@ class Known:
 
     @ivar plans: L{hoopd.sql.lineage.OutputPlan} of each.
     @ivar sensitive: whether literals and parameters may be secrets.
+    @ivar writing: see L{hoopd.sql.counting.writing}. @ivar foreign_type: see L{hoopd.sql.estimates.foreign_type}.
     """
 
     plans: Mapping[tuple[Mask, ...], Any]
     sensitive: Mapping[tuple[Mask, ...], bool]
+    writing: tuple[str, ...] = ()
+    foreign_type: str | None = ""
 
 
 class _Unread(dict[str, Any]):

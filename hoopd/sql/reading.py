@@ -10,6 +10,8 @@ import attrs
 
 from hoopd.sql.analysis import Analysis, Question, Reading, Statement, analyse
 from hoopd.sql.catalogue import Catalogue
+from hoopd.sql.counting import writing
+from hoopd.sql.estimates import foreign_type
 from hoopd.sql.grammar import ParseTree, Unparsed, decode, parse_to_json
 from hoopd.sql.known import UNREAD, Known
 from hoopd.sql.lineage import output_plan, short
@@ -68,4 +70,5 @@ def _worked_out(statement: Statement, question: Question, catalogue: Catalogue) 
     settings, trusted, scrub = question.settings, question.trusted, question.scrub
     plans = {masks: short(output_plan(statement, masks, catalogue, settings, trusted)) for masks in question.masks}
     sensitive = bool(parameters_to_redact(statement, scrub, catalogue, settings, trusted))
-    return attrs.evolve(statement, node=UNREAD, known=Known(plans, {scrub: sensitive}))
+    known = Known(plans, {scrub: sensitive}, writing(statement), foreign_type(statement))
+    return attrs.evolve(statement, node=UNREAD, known=known)

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoopd.sql.analysis import Analysis, Question, Reading, SessionSettings, analyse
+from hoopd.sql.counting import counting
+from hoopd.sql.estimates import unsafe
 from hoopd.sql.grammar import Unparsed
 from hoopd.sql.known import UNREAD
 from hoopd.sql.lineage import output_plan
@@ -46,6 +48,8 @@ TEXTS = [
     "SELECT purge_orders(), lower('x')",
     "VACUUM customers; CREATE TEMP TABLE t AS SELECT card FROM customers",
     "SELECT 'unread' FROM pg_authid",
+    "WITH w AS (DELETE FROM orders RETURNING *) SELECT * FROM w",
+    "UPDATE orders SET id = 1 WHERE id = '7'::strange",
     "",
 ]
 
@@ -96,6 +100,8 @@ def test_it_is_what_it_is_here() -> None:
                 assert output_plan(mine, masks, CATALOGUE, SETTINGS) == output_plan(other, masks, CATALOGUE, SETTINGS)
             hidden = parameters_to_redact(mine, BOTH, CATALOGUE, SETTINGS)
             assert parameters_to_redact(other, BOTH, CATALOGUE, SETTINGS) == hidden, each
+            assert counting(other) == counting(mine), each
+            assert unsafe(other, SETTINGS, CATALOGUE) == unsafe(mine, SETTINGS, CATALOGUE), each
             compared += 1
     assert compared > 150
 
