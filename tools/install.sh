@@ -53,11 +53,11 @@ if [ ! -e $credential ]; then
   install -d -m 0700 /etc/credstore.encrypted
   systemd-creds encrypt --name=hoopd-master-key /etc/hoopd/master.key $credential
   chmod 0600 $credential
-  sed -i 's|^master_key = "file:master.key"|master_key = "credential:hoopd-master-key"|' /etc/hoopd/hoopd.toml
+  echo "install: only this machine can read the vault's key now; for a copy to keep: systemd-creds decrypt $credential -"
 fi
+sed -i 's|^master_key = "file:master.key"|master_key = "credential:hoopd-master-key"|' /etc/hoopd/hoopd.toml
 # in clear it was needed only until now; a repeated setup makes one that nobody uses
 ! grep -q '^master_key = "credential:' /etc/hoopd/hoopd.toml || rm -f /etc/hoopd/master.key
-chown -R root:root /etc/hoopd
 # the workers show the certificate, and nobody else needs its key
 chgrp hoopd-worker /etc/hoopd/tls/server.key
 chmod 0640 /etc/hoopd/tls/server.key

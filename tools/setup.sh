@@ -75,7 +75,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     # without a terminal nobody can type sudo's password
     asking=()
     [ -t 0 ] || asking=(-n)
-    if ! command -v sudo >/dev/null || ! sudo "${asking[@]}" -v 2>/dev/null; then
+    # true and not -v, which wants a password where any other rule for this user does
+    if ! command -v sudo >/dev/null || ! sudo "${asking[@]}" true 2>/dev/null; then
       fail "these Debian packages are missing, and only root may install them (there is no sudo that lets you):" \
         "  apt-get update && apt-get install --no-install-recommends ${packages[*]}" \
         "run that as root, then this again"

@@ -110,6 +110,7 @@ done
 check "the state can be written there" inside "$worker" touch /var/lib/hoopd
 check "homes are not there" bash -c "! nsenter --mount --target $worker -- ls /root/.bashrc"
 check "devices are not there" bash -c "! nsenter --mount --target $worker -- ls /dev/kmsg"
+check "whoever keeps copies can have one of the key" bash -c 'systemd-creds decrypt /etc/credstore.encrypted/hoopd-master-key - | grep -q .'
 check "the master key is not on the disk in clear" bash -c '! test -e /etc/hoopd/master.key'
 check "no warning that separation is void" bash -c "! journalctl -u hoopd | grep -q 'separation between them is void'"
 check "exposure is at most 2.0" bash -c 'systemd-analyze security --threshold=20 hoopd.service'
