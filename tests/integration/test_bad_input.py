@@ -38,17 +38,24 @@ class BadInputTests(unittest.TestCase):
     def silent(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.gateway.port), timeout=PATIENCE)
 
+    def logins(self) -> list[float]:
+        """Seconds that each of three logins takes, with a first statement."""
+        took = []
+        for _ in range(3):
+            began = time.monotonic()
+            with self.connect() as connection:
+                self.assertEqual(connection.execute("SELECT name FROM customers WHERE id = 1").fetchone(), ("Ann",))
+            took.append(time.monotonic() - began)
+        return took
+
     def test_500_silent_sockets_and_a_login_is_under_a_second(self) -> None:
         self.connect().close()  # the catalogue is read once, by whoever comes first
+        alone = self.logins()
         held = [self.silent() for _ in range(SILENT)]
         try:
-            took = []
-            for _ in range(3):
-                began = time.monotonic()
-                with self.connect() as connection:
-                    self.assertEqual(connection.execute("SELECT name FROM customers WHERE id = 1").fetchone(), ("Ann",))
-                took.append(time.monotonic() - began)
-            self.assertLess(min(took), 1.0, took)
+            took = self.logins()
+            # where the machine is so busy that a login takes a second anyhow, it takes no multiple of that
+            self.assertLess(min(took), max(1.0, 3 * min(alone)), (alone, took))
         finally:
             for each in held:
                 each.close()

@@ -190,7 +190,7 @@ class LimitTests(unittest.TestCase):
                 began = time.monotonic()
                 with self.refused("57014", rule, "example.allow.time"):
                     connection.execute(query, values)
-                self.assertLess(time.monotonic() - began, 20)
+                self.assertLess(time.monotonic() - began, 90)
                 self.assertEqual(connection.execute("SELECT 7").fetchone(), (7,))
             # the statements of a text share it
             with self.refused("57014", rule):

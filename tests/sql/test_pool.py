@@ -67,7 +67,7 @@ class PoolTests(TestCase):
         # shorter than a child's start: the text never gets its turn
         slow = self.read(self.pool(parse_seconds=0.01), b"SELECT 1")
         await self.assertFailure(slow, Unparsed)
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 60)
 
     async def test_size_is_bounded(self) -> None:
         problem = await self.assertFailure(self.read(self.pool(statement_max=100), b"SELECT " + b" " * 100), Unparsed)
