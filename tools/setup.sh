@@ -91,10 +91,24 @@ if [ ${#packages[@]} -gt 0 ]; then
   "${as_root[@]}" mkdir -p /etc/postgresql-common
   [ -e /etc/postgresql-common/createcluster.conf ] ||
     echo "create_main_cluster = false" | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+  # Nor are the services that come with the packages: nothing is to listen here that nobody asked for.
+  quiet=
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    quiet=/usr/sbin/policy-rc.d
+    trap '"${as_root[@]}" rm -f "$quiet"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $quiet >/dev/null
+    "${as_root[@]}" chmod 755 $quiet
+  fi
   # a fresh machine may be updating itself: wait for it
   apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5 -qq)
   fetched "${apt[@]}" update
   fetched "${apt[@]}" install -y --no-install-recommends "${packages[@]}"
+  [ -z "$quiet" ] || { "${as_root[@]}" rm -f "$quiet"; trap - EXIT; }
+  for package in "${packages[@]}"; do
+    case $package in openssh-server) service=ssh ;; pgbouncer) service=pgbouncer ;; *) continue ;; esac
+    # and not after the next boot; without systemd there is nothing to disable
+    "${as_root[@]}" systemctl -q disable $service >/dev/null 2>&1 || true
+  done
 fi
 
 stamp=$venv/.ready-$want-$( (pwd; cat setup.cfg setup.py pyproject.toml hoopd/protocols/postgres/cutting.py) | sha256sum | cut -c1-16)
