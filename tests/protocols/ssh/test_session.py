@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoopd.errors import Denied, PeerError, RecordError, TargetError
+from hoopd.errors import Denied, HoopdError, PeerError, RecordError, TargetError
 from hoopd.protocols.ssh import messages
 from hoopd.protocols.ssh.channels import WINDOW
 from hoopd.protocols.ssh.messages import ChannelRequest, GlobalRequest, Open, number, string
