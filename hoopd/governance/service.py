@@ -40,6 +40,8 @@ class RuleSets:
     @param authors_approve: L{hoopd.config.schema.PolicyConfig.authors_approve}.
     @param event: takes an event's name and fields.
     @ivar change: the last change of what rules depend on.
+    @ivar within: called with C{(tx, "loaded" or "refused", fields of the leaf)} in the transaction of each.
+    @ivar told: called once that is on disk.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class RuleSets:
         self._authors_approve = authors_approve
         self._event = event
         self.change: Change | None = None
+        self.within: Callable[[Any, str, Mapping[str, Any]], None] = lambda tx, act, fields: None
+        self.told: Callable[[], None] = lambda: None
 
     async def judge(self, papers: Papers, policies: Mapping[str, str], needed: int) -> Endorsement | None:
         """Whether these texts may run. @raise hoopd.config.structure.ConfigErrors: not."""
@@ -94,12 +98,18 @@ class RuleSets:
             text = difference(old, every)
             leaf = {**fields, "act": "loaded", "diff": _short(text), "diff_sha256": sha256(text)}
             leaves.add(tx, "policy", leaf)
+            self.within(tx, "loaded", fields)
             return (change if change.rules else rows.last(tx, rules=True)), fields
 
         self.change, fields = await self._store.transact(work)
         await self._send()
         if fields is not None:
+            self.told()
             self._event("policy.changed", fields)
+
+    def _refused(self, tx: Any, fields: Mapping[str, Any]) -> None:
+        leaves.add(tx, "policy", {"act": "refused", **fields})
+        self.within(tx, "refused", fields)
 
     async def _send(self) -> None:
         # what the ledger does not take now is told as an event, waits in the store, and is tried again
@@ -182,7 +192,8 @@ class RuleSets:
             await ask(caller.name, author_of(caller))
         except ValueError as problem:
             fields = {"by": caller.name, "why": _short(str(problem))}
-            await self._store.transact(lambda tx: leaves.add(tx, "policy", {"act": "refused", **fields}))
+            await self._store.transact(lambda tx: self._refused(tx, fields))
+            self.told()
             await self._send()
             self._event("policy.refused", fields)
             raise

@@ -50,7 +50,7 @@ from hoopd.identity.ssh_keys import SshKeys
 from hoopd.identity.tables import MIGRATIONS as IDENTITY_TABLES
 from hoopd.identity.values import Revocation
 from hoopd.ipc.interfaces import IBrokerRole
-from hoopd.notices import held
+from hoopd.notices import held, rule_sets
 from hoopd.notices.service import Notices
 from hoopd.notices.tables import MIGRATIONS as NOTICES_TABLES
 from hoopd.policy.snapshot import PolicySnapshot
@@ -269,6 +269,8 @@ class Broker:
             notices=self.notices,
             changed=self._openings_changed,
         )
+        self.rule_sets.within = rule_sets.within(self.notices, reactor)
+        self.rule_sets.told = self.notices.wake
         self.approvals.within(held.within(self.notices))
         self.approvals.observe(lambda approval: self.notices.wake())
         self.admissions = Admissions(

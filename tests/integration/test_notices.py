@@ -76,7 +76,10 @@ class Case(unittest.TestCase):
     @classmethod
     def settings(cls) -> dict[str, dict[str, Any]]:
         webhook = {"kind": "webhook", "url": f"{cls.http.url}/hoopd", "secret": "notify/orders"}
-        return {"notify.orders": {**webhook, "authorities": cls.http.authorities}}
+        return {
+            "notify.orders": {**webhook, "authorities": cls.http.authorities},
+            "notifications": {"default": ["orders"]},
+        }
 
     def hold(self, mark: str, count: int = 1) -> set[str]:
         """Have C{count} updates held. @return: their requests, once they are there."""
@@ -160,7 +163,8 @@ class EveryChannel(Case):
             "deadline_at": asked["deadline"], "state": "pending",
         }.items():  # fmt: skip
             self.assertEqual(fields[name], value, name)
-        self.assertIn("estimated_rows", fields)
+        # as the target's planner says: one row by its primary key
+        self.assertEqual(fields["estimated_rows"], 1)
         self.assertIn("$1", document["data"]["text"])
         self.assertIn(f"hoopctl approvals approve {asked['id']} --reason '…'", document["data"]["act"])
 
@@ -327,10 +331,14 @@ class NothingIsLost(Case):
         self.assertIn("more was told (exit status 0)", self.gateway.hoopctl("notify", "test", "more").stdout)
         self.http.answer = lambda path: (200, {})
         self.assertIn("orders was told", self.gateway.hoopctl("notify", "test", "orders").stdout)
+        changes = [verified(got)["data"]["fields"] for got in self.told("policy.changed")]
+        self.assertIn(("user:root", ["hoopd.toml"]), [(each["by"], each.get("changed")) for each in changes])
         broken = more.replace('"/bin/true"', '"true"')
         toml.write_text(broken)
         refused = self.gateway.hoopctl("reload", ok=False)
         self.assertIn("absolute path", refused.stdout + refused.stderr)
+        (got,) = until(lambda: self.told("policy.refused"), "the refusal was told", 60)
+        self.assertIn("absolute path", verified(got)["data"]["fields"]["why"])
         self.assertIn("more was told", self.gateway.hoopctl("notify", "test", "more").stdout)
 
 
