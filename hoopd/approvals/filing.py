@@ -25,6 +25,10 @@ from hoopd.values import Approval, Covering, HeldOperation, HoldTerms, Identity
 #: statements that one person can read and agree to together
 STEPS_MAX = 200
 
+#: relations of a window that one person can read, each schema and name of 63 bytes and quotes
+OBJECTS_MAX = 100
+NAME_MAX = 200
+
 #: grants that a requester is told do not fit; the newest
 BESIDE_MAX = 3
 
@@ -136,6 +140,8 @@ class Filing:
             raise ValueError(f"a window needs a reason, of at most {TEXT_MAX} characters")
         if not holds or not do:
             raise ValueError("a window is for something that is held")
+        if len(objects) > OBJECTS_MAX or any(len(name) > NAME_MAX for name in objects):
+            raise ValueError(f"a window names at most {OBJECTS_MAX} relations, of at most {NAME_MAX} characters each")
         policy = self._policy_version()
         act = identity.act or ""
         words = ["window", identity.name, act, target, repr(lasts), " ".join(sorted(do)), " ".join(sorted(objects))]

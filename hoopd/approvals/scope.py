@@ -49,9 +49,10 @@ def chosen(approval: Approval, scope: Scope | None, lasts: float | None) -> tupl
         longest = min(longest, approval.lasts)  # nobody grants more than was asked for
     if lasts is None:
         return wanted, longest if wanted == "window" else None
-    if lasts <= 0:
+    # what is no number at all (NaN) is neither
+    if not lasts > 0:
         raise ValueError("a grant lasts longer than nothing")
-    if lasts > longest:
+    if not lasts <= longest:
         raise ValueError(f"at most {longest:.0f} s are possible here")
     return wanted, lasts
 

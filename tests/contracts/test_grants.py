@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -261,6 +262,9 @@ class GrantsContract:
         world = await self.world()
         asked = await world.approvals.request_window(PRIYA, "orders", ["write"], [], 1800.0, "tonight", (WIDE,))
         await self.wrong(world.approvals.decide(asked.id, LEA, True, "x", None, 1801.0), "at most 1800 s")
+        for lasts in (0.0, -1.0, math.nan):
+            await self.wrong(world.approvals.decide(asked.id, LEA, True, "x", None, lasts), "longer than nothing")
+        await self.wrong(world.approvals.decide(asked.id, LEA, True, "x", None, math.inf), "at most 1800 s")
         await self.wrong(world.approvals.decide(asked.id, LEA, True, "x", "once"), "asks for a time")
         granted = await world.approvals.decide(asked.id, LEA, True, "a little", None, 60.0)
         assert granted.until == START + 60
@@ -270,9 +274,13 @@ class GrantsContract:
         )
         both = await world.approvals.request_several("S-1", TOKEN, [wide(text=ONE), wide(text=TWO)], "both")
         await self.wrong(world.approvals.decide(both.id, LEA, True, "x", "window"), "no other scope")
-        for lasts in (0.0, 3601.0):
+        for lasts in (0.0, 3601.0, math.nan, math.inf):
             await self.wrong(
                 world.approvals.request_window(PRIYA, "orders", ["write"], [], lasts, "x", (WIDE,)), "at most 60 min"
+            )
+        for objects in (["t"] * 101, ["t" * 201]):
+            await self.wrong(
+                world.approvals.request_window(PRIYA, "orders", ["write"], objects, 60.0, "x", (WIDE,)), "at most 100"
             )
         await self.wrong(world.approvals.request_window(PRIYA, "orders", ["write"], [], 60.0, " ", (WIDE,)), "reason")
 
