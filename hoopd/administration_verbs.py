@@ -29,6 +29,8 @@ class Verb:
 _ADMIN = ("administrator",)
 _LOOK = ("administrator", "auditor")
 _VAULT = ("vault",)
+#: everybody, but who has a duty that excludes it
+_USE = ("user",)
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
@@ -91,13 +93,13 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             (), {"id": "str", "reason": "str"}, "take a yes back, by who decides or one's own", True
         ),
         "request.statements": Verb(
-            (),
+            _USE,
             {"target": "str", "database": "str?", "text": "str", "reason": "str"},
             "ask ahead for statements, each once, in this order",
             True,
         ),
         "request.window": Verb(
-            (),
+            _USE,
             {"target": "str", "do": "list", "objects": "list?", "lasts": "float", "reason": "str"},
             "ask for a time in which to run what is named",
             True,
@@ -107,7 +109,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "recovery-codes.confirm": Verb(_ADMIN, {"id": "str"}, "a sheet counts; never one's own", True),
         "recovery-codes.list": Verb((), {}, "who has how many left; others than one's own for those who look"),
         "recovery-codes.void": Verb((), {"name": "str"}, "one's own or, as administrator, anybody's are void", True),
-        "break-glass.open": Verb((), {"target": "str", "reason": "str"}, "where a break_glass rule permits it", True),
+        "break-glass.open": Verb(_USE, {"target": "str", "reason": "str"}, "where a break_glass rule permits it", True),
         "break-glass.close": Verb((), {"id": "str", "reason": "str?"}, "one's own, or as reviewer", True),
         "break-glass.list": Verb((), {"target": "str?"}, "one's own; reviewers and auditors see theirs and all"),
         "break-glass.show": Verb((), {"id": "str"}, "one use"),

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 
 from hoopd.errors import AuthenticationFailed, Denied
 from hoopd.flow.cancellation import Cancellations
+from hoopd.identity import duties
 from hoopd.ipc import wire
 from hoopd.secret import Secret
 from hoopd.values import Admission, Grant, Identity, Peer, Proof, SessionSummary, Target
@@ -134,6 +135,8 @@ class Admissions:
         return await self._open(worker, identity, target, protocol, proof.peer, now)
 
     def _authorise(self, identity: Identity, name: str, protocol: str, now: float) -> Target:
+        if duties.USER not in identity.duties:
+            raise Denied(duties.explained(identity.name, identity.withheld), hint="use targets as somebody else")
         policy = self.policy()
         target = policy.targets().get(name)
         # One sentence for both, so that a proven outsider cannot list targets by trying names.

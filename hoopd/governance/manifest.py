@@ -21,14 +21,12 @@ from attrs import frozen
 
 from hoopd.errors import HoopdError
 from hoopd.governance.papers import MANIFEST as NAME
-from hoopd.governance.papers import SIGNERS
+from hoopd.governance.papers import SIGNATURES_MAX, SIGNERS
 from hoopd.governance.signers import Signer, allowed_signers, people, person
 from hoopd.governance.sshsig import Signature, SignatureError
 
 #: ssh-keygen -n: a signature made for anything else is none over rules
 NAMESPACE = "hoopd-policy"
-#: two authors, and room for keys that are being replaced
-SIGNATURES_MAX = 16
 _HEAD = "hoopd policy manifest 1"
 _LINE = re.compile(r"sha256 ([0-9a-f]{64}) ([^\x00-\x1f\x7f]+)")
 _SERIAL = re.compile(r"serial ([0-9]{1,15})", re.ASCII)
@@ -158,7 +156,7 @@ def endorse(
             "another one of the same number, is not"
         )
     if len(signatures) > SIGNATURES_MAX:
-        raise ManifestError([*problems, f"there are {len(signatures)} signatures; {SIGNATURES_MAX} are the most"])
+        raise ManifestError([*problems, f"there are too many signatures: {SIGNATURES_MAX} are the most"])
     allowed = allowed_signers(files.get(SIGNERS, ""))[0]
     signers, wrong = _people(text, signatures, allowed, at)
     problems += _lacking(needed, signers, wrong, "")

@@ -8,6 +8,8 @@ from attrs import field, frozen
 
 SETTINGS = "hoopd.toml"
 MANIFEST = "policy.manifest"
+#: two authors, and room for keys that are being replaced
+SIGNATURES_MAX = 16
 #: the name under which a manifest lists the allowed signers, wherever their file is
 SIGNERS = "allowed_signers"
 

@@ -12,7 +12,7 @@ from hoopd.config.files import Files
 from hoopd.config.schema import Config
 from hoopd.config.structure import ConfigErrors
 from hoopd.errors import ConfigError
-from hoopd.governance.papers import MANIFEST, SETTINGS, SIGNERS, Papers
+from hoopd.governance.papers import MANIFEST, SETTINGS, SIGNATURES_MAX, SIGNERS, Papers
 
 if TYPE_CHECKING:
     from hoopd.governance.manifest import Accepted, Endorsement
@@ -37,7 +37,8 @@ def read_papers(config: Config, texts: Mapping[str, str], check_files: bool = Tr
             problems = list_problems(listed, config.policy.signatures)
             files.errors += [ConfigError(problem, str(path)) for problem in problems]
     manifest = files.read(top / MANIFEST) if (top / MANIFEST).exists() else None
-    found = sorted(path for path in top.glob(f"{MANIFEST}*.sig"))
+    # one more than are ever taken: too many are told, and not all read
+    found = sorted(top.glob(f"{MANIFEST}*.sig"))[: SIGNATURES_MAX + 1]
     # one that cannot be read or is no text is no signature, and is told as such
     unread = Files(top, [], False)
     signatures = {path.name: unread.read(path) or "" for path in found}

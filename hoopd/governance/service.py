@@ -214,8 +214,8 @@ def recovered(tx: Any, by: str, why: str) -> bool:
 
 
 def author_of(caller: Identity) -> str:
-    """The person behind C{caller}; empty where none is known: an agent by itself is nobody's word."""
-    return caller.act or (caller.name if caller.kind == "human" else "")
+    """The person behind C{caller}; empty where none is known: an agent is nobody's word, whomever it names."""
+    return caller.name if caller.kind == "human" and caller.act is None else ""
 
 
 def _next(before: Change | None, named: Mapping[str, str], now: float, version: str, by: str, author: str) -> Change:

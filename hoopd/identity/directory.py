@@ -63,7 +63,7 @@ def valid_duties(duties: Iterable[str], kind: str, conflicts: duty_rules.Conflic
         raise ValueError(f"unknown duty {min(unknown)[:64]!r}: one of {', '.join(DUTIES)}")
     if kind == "agent" and "approver" in result:
         raise ValueError("an agent approves nothing: approver is a person's duty")
-    clashing = duty_rules.clashes(result, conflicts)
+    clashing = duty_rules.clashes(result, conflicts) - {duty_rules.USER}
     if clashing:
         raise ValueError(
             f"{' and '.join(sorted(clashing))} exclude each other here ([duties] conflicts): give them to two people"
@@ -281,7 +281,9 @@ class Directory:
 
         def work(tx: Transaction) -> dict[str, list[str]]:
             found = [_from_row(row) for row in tx.execute(f"{_SELECT} ORDER BY i.name")]
-            each = {one.name: sorted(duty_rules.clashes(one.duties, self._conflicts)) for one in found}
+            each = {
+                one.name: sorted(duty_rules.clashes(one.duties, self._conflicts) - {duty_rules.USER}) for one in found
+            }
             return {name: duties for name, duties in each.items() if duties}
 
         return self._transact(work)

@@ -1,7 +1,8 @@
 """Duties: which an identity's groups give it, and which exclude each other; pure.
 
 Where the configuration says that two duties exclude each other, whoever holds both has neither: which of the two was
-meant is for people to say, not for us to guess.
+meant is for people to say, not for us to guess. C{user}, which is to use targets and to ask for approval, everybody
+has: who holds one that excludes it keeps that one, and uses none.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import attrs
 
 from hoopd.values import DUTIES, Identity
+
+#: the duty that everybody has
+USER = "user"
 
 #: pairs, or larger sets of which nobody holds two
 Conflicts = Sequence[Sequence[str]]
@@ -22,7 +26,7 @@ def given(duties: Mapping[str, str], groups: Iterable[str], kind: str) -> frozen
     @param duties: group to duties, separated by spaces.
     @param kind: C{human} or C{agent}; an agent approves nothing.
     """
-    held = {"user"} | {duty for group in groups for duty in duties.get(group, "").split()}
+    held = {USER} | {duty for group in groups for duty in duties.get(group, "").split()}
     if kind == "agent":
         held.discard("approver")
     return frozenset(held) & frozenset(DUTIES)
@@ -33,6 +37,9 @@ def clashes(held: Collection[str], conflicts: Conflicts) -> frozenset[str]:
     found: set[str] = set()
     for excluding in conflicts:
         both = set(excluding) & set(held)
+        if len(both) > 1 and USER in both:
+            found.add(USER)
+            both.discard(USER)
         if len(both) > 1:
             found |= both
     return frozenset(found)
@@ -49,7 +56,9 @@ def parted(identity: Identity, held: Collection[str], conflicts: Conflicts) -> I
 
 def explained(name: str, clashing: Collection[str]) -> str:
     """Why none of C{clashing} counts, as a sentence."""
-    listed = " and ".join(sorted(clashing))
+    if set(clashing) == {USER}:
+        return f"{name} has a duty that excludes the use of targets here ([duties] conflicts)"
+    listed = " and ".join(sorted({*clashing} - {USER}))
     return f"{name} holds {listed}, which exclude each other here ([duties] conflicts): none of them counts"
 
 
@@ -62,6 +71,4 @@ def mistakes(conflicts: Conflicts) -> list[str]:
             found.append(f"{unknown[0]!r} is no duty: {', '.join(DUTIES)}")
         elif len(set(excluding)) < 2:
             found.append(f"{list(excluding)} names fewer than two duties")
-        elif "user" in excluding:
-            found.append("everybody has the duty user: it excludes nothing")
     return found

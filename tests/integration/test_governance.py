@@ -90,6 +90,29 @@ def test_duties_that_exclude_each_other(gateway: Gateway) -> None:
     gateway.reload()
 
 
+def test_administrators_who_use_no_targets(gateway: Gateway) -> None:
+    gateway.identity("user:ada", groups=["eng"], duties=["administrator"])
+    assert gateway.psql("user:ada", "SELECT 1").returncode == 0
+    toml = gateway.etc / "hoopd.toml"
+    before = toml.read_text()
+    toml.write_text(before + '\n[duties]\nconflicts = [["user", "administrator"]]\n')
+    gateway.reload()
+    refused = gateway.psql("user:ada", "SELECT 1")
+    assert refused.returncode != 0
+    assert "user:ada has a duty that excludes the use of targets here" in refused.stderr
+    for words in (
+        ["request", "window", "orders", "--do", "update", "--for", "5m", "--reason", "x"],
+        ["break-glass", "open", "orders", "--reason", "x"],
+    ):
+        asked = gateway.hoopctl(*words, who="user:ada", ok=False)
+        assert asked.returncode == 1
+        assert "excludes the use of targets" in asked.stderr
+    assert gateway.json("identities", "list", who="user:ada"), "an administrator all the same"
+    assert gateway.psql("user:priya", "SELECT 1").returncode == 0
+    toml.write_text(before)
+    gateway.reload()
+
+
 OBSERVED = 'mode = "observe"\n' + POLICY + 'allow.few = { who = ["group:eng"], do = ["read"], max_rows = 1 }\n'
 
 
