@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from hoopd.sql import changes, functions
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue, Relation
-from hoopd.sql.conditions import narrows
+from hoopd.sql.conditions import PLACES, narrowed
 from hoopd.sql.grammar import Node, ParseTree, Unparsed, names, only, parse, walk
 from hoopd.sql.known import Known
 from hoopd.sql.named import NOBODY, Definition, Named, Overlay, resolved
@@ -38,9 +38,6 @@ SAMPLES = frozenset(
 )
 
 _WRITES = {"InsertStmt": "insert", "UpdateStmt": "update", "DeleteStmt": "delete", "MergeStmt": "merge"}
-
-#: where each says which rows it means
-_CONDITIONS = {"UpdateStmt": "whereClause", "DeleteStmt": "whereClause", "MergeStmt": "joinCondition"}
 
 #: statement to its classes; what has an entry in L{_SPECIAL} gets more looks
 _CLASSES: dict[str, frozenset[str]] = {
@@ -365,7 +362,7 @@ class _Findings:
                 fields |= set(names(body.get("indirection")))
             elif tag == "A_Expr":
                 self._operator(names(body.get("name")))
-            elif tag in _CONDITIONS and not narrows(body.get(_CONDITIONS[tag])):
+            elif tag in PLACES and not narrowed(tag, body, self._columns(body)):
                 self.where = False
             elif tag == "IntoClause" or (tag == "" and "rel" in body and "onCommit" in body):
                 self.classes |= {"ddl", "create"}
@@ -413,6 +410,14 @@ class _Findings:
         self.objects.add(f"{schema or 'public'}.{name}")
         if self.catalogue is not None:
             self.unresolved.add(f"{schema}.{name}" if schema else name)
+
+    def _columns(self, body: Node) -> frozenset[str]:
+        """Of the relation that a writing statement names."""
+        relation = body.get("relation")
+        if not isinstance(relation, dict) or "relname" not in relation:
+            return frozenset()
+        found = self._find(relation.get("schemaname", ""), relation["relname"])
+        return frozenset(column.name for column in found.columns) if found is not None else frozenset()
 
     def _find(self, schema: str, name: str) -> Relation | None:
         if self.catalogue is None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 
-from hoopd.errors import HoopdError
+from hoopd.errors import HoopdError, TargetError
 from hoopd.protocols.postgres import frontend
 from hoopd.protocols.postgres.frontend import Bind, Execute, Parse
 from hoopd.protocols.postgres.session import AskEstimate
@@ -66,10 +66,8 @@ class Estimator:
         return answer
 
     def _failed(self, failure: Any) -> None:
-        if not failure.check(HoopdError):
-            self.log.info("no estimate: {why}", why=failure.getErrorMessage())
-        # an answer that is still to come belongs to nobody
-        self.close()
+        if not failure.check(HoopdError, CancelledError):
+            self.log.failure("no estimate", failure)
 
     async def _ask(self, question: AskEstimate) -> Rows:
         await self._turn.acquire()
@@ -79,6 +77,12 @@ class Estimator:
             if self._querist is None or self._querist.lost:
                 self._querist = await self._opened()
             return await self._explained(self._querist, question)
+        except TargetError:
+            raise
+        except BaseException:
+            # an answer that is still to come belongs to nobody
+            self.close()
+            raise
         finally:
             self._turn.release()
             self._idle = self._reactor.callLater(IDLE, self.close)
@@ -87,21 +91,28 @@ class Estimator:
     async def _explained(querist: Any, question: AskEstimate) -> Rows:
         await querist.ask(estimates.BEGIN)
         try:
-            (doubts,) = await querist.ask(estimates.guard(question.relations))
-            if doubts:
-                return (None,) * len(question.texts)
-            await querist.ask(estimates.search_path(question.search_path))
-            found: list[int | None] = []
-            for text in question.texts:
-                if text is None:
-                    found.append(None)
-                    continue
-                (rows,) = await querist.exchange(_exchange(estimates.explain(text), question))
-                found.append(estimates.planned_rows("\n".join(row[0] or "" for row in rows)))
-            return tuple(found)
-        finally:
+            found = await Estimator._rows(querist, question)
+        except TargetError:
             if not querist.lost:
                 await querist.ask(estimates.END)
+            raise
+        await querist.ask(estimates.END)
+        return found
+
+    @staticmethod
+    async def _rows(querist: Any, question: AskEstimate) -> Rows:
+        (doubts,) = await querist.ask(estimates.guard(question.relations))
+        if doubts:
+            return (None,) * len(question.texts)
+        await querist.ask(estimates.search_path(question.search_path))
+        found: list[int | None] = []
+        for text in question.texts:
+            if text is None:
+                found.append(None)
+                continue
+            (rows,) = await querist.exchange(_exchange(estimates.explain(text), question))
+            found.append(estimates.planned_rows("\n".join(row[0] or "" for row in rows)))
+        return tuple(found)
 
     def close(self) -> None:
         """Close the connection; it is opened again when somebody asks."""
