@@ -157,9 +157,11 @@ FRAMES: Mapping[str, Frame] = MappingProxyType(
         ),
         "cancel": Frame(12, "a cancellation was sent to the target", {"operation": _OPERATION, "why": "who asked"}),
         "output": Frame(
-            13, "bytes of a terminal or stream, scrubbed", {"operation": _OPERATION, "stream": "name", "text": "bytes"}
+            13,
+            "text of a terminal or stream, scrubbed; bytes that are no UTF-8 as {hex: …}",
+            {"operation": _OPERATION, "stream": "out or err", "text": "as it came"},
         ),
-        "resize": Frame(14, "the terminal's size", {"columns": "width", "rows": "height"}),
+        "resize": Frame(14, "the terminal's size", {"operation": _OPERATION, "columns": "width", "rows": "height"}),
         "state": Frame(
             15, "session state that later operations depend on", {"name": "such as search_path", "value": "its value"}
         ),

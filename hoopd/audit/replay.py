@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hoopd.audit.recording import Entry, FrameReader, RecordingError, entries
+from hoopd.audit.terminal import text_of
 from hoopd.display import visible
 
 #: longest pause that is replayed, seconds: nobody wants to watch lunch
@@ -170,6 +171,8 @@ def _said(prompt: str, fields: Mapping[str, Any]) -> str:
 
 
 def _input(prompt: str, fields: Mapping[str, Any]) -> str:
+    if "stream" in fields:
+        return "<" + _output(prompt, fields)
     return f"  {_word(fields, 'bytes')} bytes were sent: {_word(fields, 'text')}\n"
 
 
@@ -178,7 +181,11 @@ def _cancel(prompt: str, fields: Mapping[str, Any]) -> str:
 
 
 def _output(prompt: str, fields: Mapping[str, Any]) -> str:
-    return visible(str(fields.get("text") or ""), keep="\n") + "\n"
+    text = visible(text_of(fields.get("text")), keep="\n\t")
+    kept, octets = fields.get("kept"), fields.get("bytes")
+    if isinstance(kept, int) and isinstance(octets, int):
+        text += f"[{kept} of {octets} bytes of {_word(fields, 'stream')} recorded, sha256 {_word(fields, 'sha256')}]"
+    return text if text.endswith("\n") else text + "\n"
 
 
 def _state(prompt: str, fields: Mapping[str, Any]) -> str:
@@ -214,10 +221,10 @@ _SHOWN: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
 _SILENT = frozenset({"resize"})
 
 
-def render(frames: Iterable[Entry], speed: float = 1.0) -> Iterator[Step]:
+def render(frames: Iterable[Entry], speed: float = 1.0, idle: float = PAUSE_MAX) -> Iterator[Step]:
     """
     @param frames: as L{load} gives them.
-    @param speed: 2.0 is twice as fast; 0 without pauses.
+    @param speed: 2.0 is twice as fast; 0 without pauses. @param idle: longest pause, seconds.
     @return: pairs of seconds to wait before, and text to show then.
     """
     prompt = "=>"
@@ -229,7 +236,7 @@ def render(frames: Iterable[Entry], speed: float = 1.0) -> Iterator[Step]:
             prompt = f"{_word(entry.fields, 'identity')}@{_word(entry.fields, 'target')}=>"
         # the end that the broker writes has no place on the worker's clock
         since = last if last is not None and entry.since < last else entry.since
-        delay = min(PAUSE_MAX, since - (last if last is not None else since)) / speed if speed > 0 else 0.0
+        delay = min(idle, since - (last if last is not None else since)) / speed if speed > 0 else 0.0
         last = since
         yield max(0.0, delay), _line(entry, prompt)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import UNVERIFIED, Failure
-from hoopd.ctl.printing import Moment, as_json, moment, pairs, print_json, span, table
+from hoopd.ctl.printing import Duration, Moment, as_json, moment, pairs, print_json, span, table
 
 
 def _how_long(session: Mapping[str, Any]) -> str:
@@ -103,9 +103,25 @@ def end(gateway: Gateway, id: str, reason: str) -> None:
 @click.argument("id")
 @click.option("--speed", type=click.FloatRange(0.01, 1000), default=1.0, help="So many times as fast.")
 @click.option("--at-once", is_flag=True, help="Without pauses; so it is when the output is no terminal.")
+@click.option(
+    "--terminal", is_flag=True, help="Play what an SSH terminal showed, with colours and cursor; nothing else."
+)
+@click.option("--operation", type=int, help="With --terminal: which one, where the session had several.")
+@click.option("--idle", type=Duration(), default="5s", show_default=True, help="Longest pause.")
+@click.option("--from", "start", type=Duration(), default="0s", help="With --terminal: begin so far in.")
 @as_json
 @click.pass_obj
-def replay(gateway: Gateway, id: str, speed: float, at_once: bool, json_: bool) -> None:
+def replay(
+    gateway: Gateway,
+    id: str,
+    speed: float,
+    at_once: bool,
+    terminal: bool,
+    operation: int | None,
+    idle: float,
+    start: float,
+    json_: bool,
+) -> None:
     """Show what was said in session ID, as it was said; --json prints a frame a line."""
     from hoopd.audit import replay as replaying
 
@@ -116,8 +132,13 @@ def replay(gateway: Gateway, id: str, speed: float, at_once: bool, json_: bool) 
         for frame in frames:
             click.echo(json.dumps({"kind": frame.kind, "at": frame.at, **frame.fields}))
     else:
-        paused = not at_once and sys.stdout.isatty()
-        for delay, text in replaying.render(frames, speed if paused else 0.0):
+        paused = speed if not at_once and sys.stdout.isatty() else 0.0
+        steps = replaying.render(frames, paused, idle)
+        if terminal:
+            from hoopd.audit import terminal as screen
+
+            steps = screen.played(screen.moments(frames, _terminal(frames, operation)), paused, idle, start)
+        for delay, text in steps:
             if delay > 0:
                 time.sleep(delay)
             click.echo(text, nl=False)
@@ -130,6 +151,33 @@ def replay(gateway: Gateway, id: str, speed: float, at_once: bool, json_: bool) 
                 "hoopctl audit verify says whether what is sealed is whole",
                 UNVERIFIED,
             )
+
+
+@command.command("export")
+@click.argument("id")
+@click.option("--operation", type=int, help="Which one, where the session had several terminals.")
+@click.pass_obj
+def export(gateway: Gateway, id: str, operation: int | None) -> None:
+    """Write the terminal of SSH session ID as asciicast v2, for asciinema's players, to standard output."""
+    from hoopd.audit import replay as replaying
+    from hoopd.audit import terminal as screen
+
+    frames, _ = replaying.load(b"".join(_pieces(gateway, id)))
+    chosen = _terminal(frames, operation)
+    began = next(frame.at for frame in frames if frame.fields.get("operation") == chosen)
+    for line in screen.asciicast(screen.moments(frames, chosen), began, f"{id} operation {chosen}"):
+        click.echo(line)
+
+
+def _terminal(frames: Sequence[Any], operation: int | None) -> int:
+    from hoopd.audit import terminal as screen
+
+    found = screen.operations(frames)
+    if operation is None and len(found) > 1:
+        raise click.UsageError(f"the session had several terminals: --operation {' or '.join(map(str, found))}")
+    if not found or operation not in (None, *found):
+        raise Failure("the session had no such terminal", [], "hoopctl sessions replay without --terminal shows it all")
+    return found[0] if operation is None else operation
 
 
 def _pieces(gateway: Gateway, id: str) -> Iterator[bytes]:

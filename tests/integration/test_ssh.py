@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -151,6 +152,11 @@ def test_an_interactive_shell_has_a_terminal_and_is_replayed(gateway: SshGateway
     assert done.returncode == 4
     assert "marker" in done.stdout
     assert "marker" in frames(gateway)
+    session = gateway.json("sessions", "list")[0]["id"]
+    assert "marker" in gateway.hoopctl("sessions", "replay", session, "--terminal").stdout
+    header, *events = map(json.loads, gateway.hoopctl("sessions", "export", session).stdout.splitlines())
+    assert header["version"] == 2
+    assert "marker" in "".join(event[2] for event in events if event[1] == "o")
 
 
 def test_signals_of_the_host_arrive(gateway: SshGateway) -> None:

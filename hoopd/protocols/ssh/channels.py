@@ -149,7 +149,13 @@ class Channel:
     paused: bool = False
     kept: deque[Any] = Factory(deque)
     replies: deque[Any] = Factory(deque)
-    pty: bool = False
+    #: columns and rows, where it has a terminal
+    size: tuple[int, int] | None = None
+
+    @property
+    def pty(self) -> bool:
+        """It has a terminal."""
+        return self.size is not None
 
     def keep(self, stream: int, octets: bytes) -> None:
         """Data that came while the channel is paused."""

@@ -409,19 +409,29 @@ class Session:
 
     def _terminal(self, channel: Channel, request: ChannelRequest) -> None:
         reader = Reader(request.details)
-        term = reader.string().decode("utf-8", "replace")
-        columns, rows = reader.number(), reader.number()
+        reader.string()
+        size = reader.number(), reader.number()
         if channel.pty or channel.run is not None:
             self._answer(channel, request, False)
             return
-        channel.pty = True
-        self.route.record("resize", {"columns": columns, "rows": rows, "term": visible(term)[:64]})
+        channel.size = size
         self._pass_on(channel, request)
 
     def _resized(self, channel: Channel, request: ChannelRequest) -> None:
         reader = Reader(request.details)
-        self.route.record("resize", {"columns": reader.number(), "rows": reader.number()})
+        size = reader.number(), reader.number()
+        if channel.size is None:
+            self._answer(channel, request, False)
+            return
+        channel.size = size
+        self._sized(channel)
         self._pass_on(channel, request)
+
+    def _sized(self, channel: Channel) -> None:
+        """Have it on record how large the terminal is."""
+        if channel.size is not None and channel.run is not None:
+            columns, rows = channel.size
+            self.route.record("resize", {"operation": channel.run.operation, "columns": columns, "rows": rows})
 
     def _signal(self, channel: Channel, request: ChannelRequest) -> None:
         name = Reader(request.details).name()
@@ -515,6 +525,7 @@ class Session:
                 # a terminal is kept whole: it is what people replay; what is typed there may be a password
                 most, typed = None, None if self.limits.record_input else 0
             run = channel.run = self._run(number, approval, kind, most, typed)
+            self._sized(channel)
             self._pass_on(channel, request, None, lambda: self._not_started(channel, run, answered), answered)
             self._resume(channel)
 
