@@ -11,7 +11,7 @@ from typing import Any
 
 import re2
 
-HOW = "give one with PGOPTIONS='-c hoopd.reason=…' or SET hoopd.reason = '…'"
+HOW = "give one with PGOPTIONS='-c hoopd.reason=…' or SET hoopd.reason = '…', or beforehand with hoopctl request"
 
 #: a pattern is a ticket number's form, not a programme; RE2's automaton grows with it
 PATTERN_MAX = 500
