@@ -50,7 +50,7 @@ def variable_set(found: Any, node: Node) -> None:
     local = bool(node.get("is_local"))
     if name in session_settings.OWN:
         found.classes.add("session")
-        found.effect = Effect("reset" if reset else "set", name, None if reset else value)
+        found.effect = Effect("reset" if reset else "set", name, None if reset else value, local=local)
         return
     if kind == "VAR_SET_CURRENT":
         found.classes.add("session")

@@ -172,6 +172,18 @@ class PsqlTests(GatewayCase):
         )
         self.assertEqual((out, err), ("T-1\nSET\nT-2\nRESET\n\n", ""))
         self.assertNotIn("hoopd.reason", self.server.statements())
+        out, err, _ = await self.psql(
+            "BEGIN",
+            "SET LOCAL hoopd.reason = 'T-2'",
+            "SHOW hoopd.reason",
+            "COMMIT",
+            "SHOW hoopd.reason",
+            "SET hoopd.reason = 'T-3'",
+            "DISCARD ALL",
+            "SHOW hoopd.reason",
+            PGOPTIONS="-c hoopd.reason=T-1",
+        )
+        self.assertEqual((out, err), ("BEGIN\nSET\nT-2\nCOMMIT\nT-1\nSET\nDISCARD ALL\nT-1\n", ""))
 
     async def test_wrong_token(self) -> None:
         _out, err, code = await self.psql("SELECT 1", PGPASSWORD="wrong")

@@ -188,15 +188,19 @@ class Permission:
                 expected.ddl = state.uncertain = True
             if effect is None:
                 continue
+            if (effect.kind == "discard" and effect.name == "all") or (effect.kind == "reset" and effect.name is None):
+                state.first_reason()
+            elif effect.kind in ("commit", "rollback"):
+                state.lasting_reason()
             if effect.kind == "temporary":
                 state.temporary += 1
             elif state.is_move(effect):
                 state.moves(expected)
             elif effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
                 try:
-                    state.reason = check_reason(effect.value)
+                    state.give_reason(check_reason(effect.value), effect.local)
                 except PeerError:
-                    state.reason = None  # no reason is better than one that approvers cannot read
+                    state.give_reason(None)  # no reason is better than one that approvers cannot read
             elif effect.name == "hoopd.wait" and effect.kind in ("set", "reset"):
                 with suppress(PeerError):  # as long as it was before
                     state.wait = check_wait(effect.value)

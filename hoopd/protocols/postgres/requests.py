@@ -412,7 +412,8 @@ class Requests:
             if judgement.setting == "hoopd.wait":
                 self.state.wait = check_wait(value)
             else:
-                self.state.reason = check_reason(value)
+                effect = judgement.analysis.statements[0].effect
+                self.state.give_reason(check_reason(value), effect is not None and effect.local)
         except PeerError as error:
             return Refusal("22023", str(error))
         return None

@@ -112,7 +112,7 @@ class State:
         self.session = session
         self.database = database
         self.parameters = parameters
-        self.reason = reason
+        self.reason = self._lasting_reason = self._began_reason = reason
         self.wait: float | None = None
         self.now = now
         self.to_client: list[bytes] = []
@@ -169,6 +169,20 @@ class State:
             run.began = self.now()
         spent = run.counted.spent if run.counted is not None else 0.0
         return run, run.began + run.bounds.seconds - spent
+
+    def give_reason(self, reason: str | None, local: bool = False) -> None:
+        """C{reason} counts from here on. @param local: until the transaction is over, and no longer"""
+        self.reason = reason
+        if not local:
+            self._lasting_reason = reason
+
+    def lasting_reason(self) -> None:
+        """A transaction is over, or about to be: what was given for it alone does not count behind it."""
+        self.reason = self._lasting_reason
+
+    def first_reason(self) -> None:
+        """The session is as it began: what a pool asks for between two users of one connection."""
+        self.give_reason(self._began_reason)
 
     def expect(self, expected: Expected) -> None:
         """The server owes a reply."""
@@ -297,6 +311,7 @@ class State:
 
     def transaction_over(self, committed: bool) -> None:
         """A transaction ended: portals do, and cursors WITH HOLD if it did not commit."""
+        self.lasting_reason()
         self.set_variables(self.variables.ended(committed))
         self.portals.keep_known(lambda portal: portal.outlives(committed))
 

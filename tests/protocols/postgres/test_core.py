@@ -275,6 +275,44 @@ def test_reasons_are_answered_by_us_in_their_place() -> None:
     assert kinds(talk.server(PARSED, BOUND, NO_DATA, EMPTY, READY)) == "12TDCZ"
 
 
+def test_a_reason_given_for_a_transaction_ends_with_it() -> None:
+    talk = Conversation()
+    show = query(b"SHOW hoopd.reason")
+    for words, status, said in (
+        (b"SET hoopd.reason = 'T-1'", READY, b"T-1"),
+        (b"BEGIN", IN_BLOCK, b"T-1"),
+        (b"SET LOCAL hoopd.reason = 'T-2'", IN_BLOCK, b"T-2"),
+        (b"COMMIT", READY, b"T-1"),
+        # outside a transaction it is over at once
+        (b"SET LOCAL hoopd.reason = 'T-3'", READY, b"T-1"),
+        (b"BEGIN; SET LOCAL hoopd.reason = 'T-4'; ROLLBACK", READY, b"T-1"),
+        (b"DISCARD ALL", READY, b""),
+        (b"SET hoopd.reason = 'T-5'", READY, b"T-5"),
+        (b"RESET ALL", READY, b""),
+    ):
+        talk.client(query(words))
+        talk.server(
+            *(
+                [command_complete("X")] * (1 + words.count(b";"))
+                if b"reason" not in words or b";" in words
+                else [EMPTY]
+            ),
+            status,
+        )
+        talk.client(show)
+        assert talk.server(EMPTY, status)[1] == data_row((said,)), words
+
+
+def test_what_comes_behind_a_commit_has_not_its_reason() -> None:
+    talk = Conversation()
+    talk.client(query(b"BEGIN"))
+    talk.server(command_complete("BEGIN"), IN_BLOCK)
+    # all at once, before the server has answered any of it
+    talk.client(query(b"SET LOCAL hoopd.reason = 'T-2'"), query(b"COMMIT"), query(b"SHOW hoopd.reason"))
+    out = talk.server(EMPTY, IN_BLOCK, command_complete("COMMIT"), READY, EMPTY, READY)
+    assert data_row((b"",)) in out
+
+
 def test_the_row_limit_cancels_and_leaks_nothing_more() -> None:
     talk = Conversation("few")
     talk.client(query(b"SELECT note FROM orders"), query(b"SELECT 1"))
