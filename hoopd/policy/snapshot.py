@@ -108,6 +108,7 @@ class PolicySnapshot:
                     errors += unknown_channels(getattr(rule.table, "notify", ()), channels or (), name, where)
         made = cls(sources, files, targets, mask_key)
         made._check_unparsed(errors)
+        made._check_ssh(errors)
         if not errors and test:
             from hoopd.policy.testing import run  # it judges by this class
 
@@ -133,6 +134,20 @@ class PolicySnapshot:
                             'leave it "refuse" on targets with masks, holds and denials',
                         )
                     )
+
+    def _check_ssh(self, errors: list[ConfigError]) -> None:
+        """What cannot be kept on an SSH host is not promised there: columns are SQL's, and so are rows."""
+        for target in self._targets.values():
+            if target.protocol != "ssh":
+                continue
+            for file in self._for(target):
+                for rule in file.rules:
+                    limits = [name for name in _SQL_LIMITS if getattr(rule.table, name, None) is not None]
+                    if rule.verb == "mask" or limits:
+                        what = "masks are of columns" if rule.verb == "mask" else f"{_listing(limits)} cannot be kept"
+                        problem = f"{what}, and {target.name} is an SSH host"
+                        advice = "give SSH hosts a policy file of their own"
+                        errors.append(ConfigError(problem, f"{file.name}.toml", rule.id.partition(".")[2], advice))
 
     def document(self) -> bytes:
         """This snapshot as bytes, for another process of the gateway."""
@@ -393,6 +408,10 @@ class PolicySnapshot:
     def _contact(files: Sequence[PolicyFile]) -> str:
         found = next((file.contact for file in files if file.contact), "")
         return f"ask {found}" if found else ""
+
+
+#: limits of statements
+_SQL_LIMITS = ("max_rows", "max_bytes", "max_time", "max_changes", "max_rows_factor")
 
 
 def _misses(rule: Rule, identity: Identity, operation: Operation, context: Mapping[str, Any]) -> str:

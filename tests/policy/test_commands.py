@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hoopd.config.structure import ConfigErrors
 from hoopd.policy import commands
 from hoopd.policy.snapshot import PolicySnapshot
 from hoopd.policy.testing import identity
@@ -83,3 +84,16 @@ def test_facts_of_a_command_are_there_for_conditions() -> None:
     assert said["commands"][1] == "cat"
     assert (said["reads"], said["writes"], said["interpreters"]) == (["a"], ["b"], ["python3"])
     assert commands.facts(b"eval x")["opaque"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ('mask.card = { columns = ["*.card"] }', "masks are of columns, and web1 is an SSH host"),
+        ('allow.x = { do = ["exec"], max_rows = 5 }', "max_rows cannot be kept, and web1 is an SSH host"),
+    ],
+)
+def test_what_cannot_be_kept_on_an_ssh_host_is_not_promised(rule: str, said: str) -> None:
+    with pytest.raises(ConfigErrors) as raised:
+        PolicySnapshot.load({"web.toml": f'targets = ["*"]\n{rule}\n'}, {"web1": WEB}, bytes(32))
+    assert said in str(raised.value)

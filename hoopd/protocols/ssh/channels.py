@@ -149,6 +149,8 @@ class Channel:
     paused: bool = False
     kept: deque[Any] = Factory(deque)
     replies: deque[Any] = Factory(deque)
+    #: variables that policy let through, beyond harmless ones, as NAME=value
+    environment: list[str] = Factory(list)
     #: columns and rows, where it has a terminal
     size: tuple[int, int] | None = None
 

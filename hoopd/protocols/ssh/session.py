@@ -7,6 +7,8 @@ section 2, for the requests with its name in theirs.
 
 from __future__ import annotations
 
+import functools
+import shlex
 from collections import deque
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -404,8 +406,17 @@ class Session:
         elif any(fnmatchcase(name, pattern) for pattern in operations.HARMLESS):
             self._pass_on(channel, request)
         else:
-            text = f"set {name}={value.decode('utf-8', 'backslashreplace')}".encode()
-            self._permit(channel, request, frozenset({"environment"}), text, (name,))
+            self._variable(channel, request, name, value)
+
+    def _variable(self, channel: Channel, request: ChannelRequest, name: str, value: bytes) -> None:
+        """One that may change what a command means."""
+        setting = f"{name}={shlex.quote(value.decode('utf-8', 'backslashreplace'))}"
+        if len(channel.environment) >= VARIABLES_MAX:
+            self._answer(channel, request, False)
+            return
+        words, text = frozenset({"environment"}), f"set {setting}".encode()
+        set_ = functools.partial(channel.environment.append, setting)
+        self._permit(channel, request, words, text, (name,), then=set_)
 
     def _terminal(self, channel: Channel, request: ChannelRequest) -> None:
         reader = Reader(request.details)
@@ -458,8 +469,9 @@ class Session:
         text: bytes,
         objects: tuple[str, ...],
         opens: str = "",
+        then: Callable[[], None] = lambda: None,
     ) -> None:
-        """An operation that is over as soon as it is accepted."""
+        """An operation that is over as soon as it is accepted. @param then: called when it is forwarded"""
         wanted = operations.wanted(words, text, self.login, self.reason, None, objects, request.kind.encode() + text)
 
         def go(number: int, approval: str | None) -> None:
@@ -468,6 +480,7 @@ class Session:
 
             if opens:
                 self._expected.add(opens)
+            then()
             self._pass_on(channel, request, lambda: settled("executed"), lambda: settled("failed"))
             self._resume(channel)
 
@@ -486,7 +499,9 @@ class Session:
 
     def _command(self, channel: Channel, command: bytes) -> Wanted:
         facts = {"pty": channel.pty, **commands.facts(command)}
-        return operations.wanted(commands.classes(command), command, self.login, self.reason, facts)
+        # what was set before it is part of what is approved
+        said = b"".join(f"{each} ".encode() for each in channel.environment) + command
+        return operations.wanted(commands.classes(command), said, self.login, self.reason, facts)
 
     def _shell(self, channel: Channel, request: ChannelRequest) -> None:
         words, facts = frozenset({"shell"}), {"pty": channel.pty}

@@ -88,6 +88,16 @@ def test_a_held_command_tells_waits_and_runs_once_released() -> None:
     assert play.route.settled == [("A-1", "executed", "exit 3")]
 
 
+def test_variables_that_were_let_through_are_part_of_what_is_approved() -> None:
+    play = Play({"exec": "hold"})
+    channel = play.opened()
+    play.request(channel, "env", string(b"DEPLOY") + string(b"to prod"))
+    play.exec(channel, b"run")
+    ask = play.core.permission.asks[-1]
+    assert ask.held is not None
+    assert (ask.held.statement, ask.held.redacted) == (b"DEPLOY='to prod' run", "DEPLOY='to prod' run")
+
+
 def test_a_held_command_that_is_refused_runs_nothing() -> None:
     play = Play({"exec": "hold"})
     channel = play.opened()
