@@ -278,6 +278,14 @@ class Gateway:
         """Process ids of C{"broker"}, C{"verifier"}, C{"control"}, C{"worker"}, or of one name."""
         return [pid for pid, name in self.children().items() if name == role or name.startswith(role + "/")]
 
+    def kill_broker(self) -> None:
+        """SIGKILL; returns when another one answers."""
+        before = self.pids("broker")
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: set(self.pids("broker")) - set(before), "there is another broker", 120)
+        until(lambda: self.hoopctl("status", ok=False).returncode == 0, "it answers", 120)
+
     def _note_children(self) -> None:
         self.children()
 

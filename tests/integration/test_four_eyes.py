@@ -297,13 +297,11 @@ def test_what_was_checked_is_what_runs(gateway: Authors) -> None:
         before = gateway.text().count("hoopd: ready:")
         gateway.hoopctl("reload")
         path.write_text(EVERYTHING)
-        until(lambda: gateway.text().count("hoopd: ready:") > before, "the new generation is ready", 60)  # noqa: B023
+        until(lambda: gateway.text().count("hoopd: ready:") > before, "the new generation is ready")  # noqa: B023
         answer = gateway.json("policy", "diff", "--with", gateway.etc)
         assert f"race {number}" in answer["diff"], "the file is another one"
         assert sorted(gateway.in_force()) == sorted(RULES), "and what runs is what was signed"
-        (broker,) = gateway.pids("broker")
-        os.kill(broker, signal.SIGKILL)
-        until(lambda: broker not in gateway.pids("broker") and gateway.pids("broker"), "another broker")  # noqa: B023
+        gateway.kill_broker()
         assert sorted(gateway.in_force()) == sorted(RULES), "also after the broker died"
         path.write_text(signed)
         gateway.keep(f"race-{number}")
@@ -363,7 +361,8 @@ def test_who_cannot_read_the_rules_alone_cannot_see_their_history(gateway: Autho
 
 
 def test_nobody_approves_under_rules_that_are_theirs_alone(server: PostgresServer) -> None:
-    with Gateway(server, settings={"policy": {"authors_approve": False}}) as gateway:
+    patient = POLICY.replace('wait = "60s"', 'wait = "10m"')
+    with Gateway(server, patient, settings={"policy": {"authors_approve": False}}) as gateway:
         gateway.identity("user:priya", groups=["eng"])
         gateway.identity("user:adam", groups=["leads"], duties=["administrator", "approver"])
         gateway.identity("user:lee", groups=["leads"], duties=["approver"])
@@ -377,13 +376,13 @@ def test_nobody_approves_under_rules_that_are_theirs_alone(server: PostgresServe
             done = gateway.hoopctl("approvals", "approve", waiting["id"], "--reason", "ok", who=who, ok=False)
             if done.returncode:
                 gateway.hoopctl("approvals", "deny", waiting["id"], "--reason", "tidying", who="user:lee")
-            assert (held.wait(60) == 0) is (done.returncode == 0)
+            assert (held.wait(300) == 0) is (done.returncode == 0)
             return done.stderr
 
         assert "nobody knows whose the last change of the rules is (number 1)" in approve("user:lee")
         gateway.hoopctl("policy", "confirm", "1", "--reason", "read it", who="user:otto")
         assert approve("user:lee") == ""
-        gateway.policy(POLICY.replace("customers notice", "mine"))
+        gateway.policy(patient.replace("customers notice", "mine"))
         gateway.reload("user:adam")
         number = gateway.json("policy", "history")[0]["number"]
         said = approve("user:adam")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -146,9 +144,7 @@ def test_what_enforcement_would_have_done(server: PostgresServer) -> None:
         assert found["mask", "example.mask.card", "user:priya"]["count"] == 1
         assert found["deny", "example.mask.card", "user:priya"]["count"] == 1, "what masks would refuse"
         assert "4111111111111111" not in json.dumps(list(found.values()), default=str)
-        (broker,) = gateway.pids("broker")
-        os.kill(broker, signal.SIGKILL)
-        until(lambda: broker not in gateway.pids("broker") and gateway.pids("broker"), "another broker")
+        gateway.kill_broker()
         kept = gateway.json("policy", "observed", "--identity", "user:priya")["found"]
         assert {one["outcome"]: one["count"] for one in kept if one["outcome"] == "hold"} == {"hold": 2}
         assert gateway.json("policy", "observed", "--since", "2100-01-01")["found"] == []
