@@ -309,7 +309,7 @@ def test_what_was_checked_is_what_runs(gateway: Authors) -> None:
         gateway.keep("before-race")
 
 
-def test_somebody_leaves_and_somebody_else_loses_everything(gateway: Authors) -> None:
+def test_people_come_and_go_and_in_the_end_sign_no_more(gateway: Authors) -> None:
     gateway.keys.make("eve")
     gateway.public["eve"] = (gateway.directory / "eve.pub").read_text().strip()
     gateway.allow("lee", "eve")
@@ -335,9 +335,7 @@ def test_somebody_leaves_and_somebody_else_loses_everything(gateway: Authors) ->
     again = gateway.ctl("policy", "recover", "--state", "/nonexistent", "--reason", "x", ok=False)
     assert again.returncode != 0
     assert "as it was written" in gateway.ctl("audit", "verify", gateway.state).stdout
-
-
-def test_taking_it_away_together(gateway: Authors) -> None:
+    # and those two agree to go on without
     gateway.need(0)
     gateway.manifest()
     gateway.sign("eve", "kim")
