@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from hoopd.sql.analysis import Statement
+from hoopd.sql.functions import QUIET
 from hoopd.sql.grammar import walk
 
 #: changed: the tag counts what it changes; shown: it changes nothing, and what it returns is counted as it comes;
@@ -24,8 +25,13 @@ def counting(statement: Statement) -> tuple[Counting, str]:
     kind, classes = statement.kind, statement.classes
     if classes & {"call", "do"}:
         return "untold", "nobody counts the rows that a procedure or DO block touches"
-    if statement.unknown_functions:
-        return "untold", f"{statement.unknown_functions[0]} may change rows that nobody counts"
+    if kind == "PrepareStmt":
+        return "none", ""  # what it prepares is counted when it is executed
+    unknown = [each for each in statement.unknown_functions if not _quiet(each)]
+    if unknown:
+        return "untold", f"{unknown[0]} may change rows that nobody counts"
+    if kind == "ExplainStmt" and "write" not in classes:
+        return "shown", ""
     writes = writing(statement)
     if kind in _WRITES and len(writes) == 1:
         return "changed", ""
@@ -45,6 +51,11 @@ def writing(statement: Statement) -> tuple[str, ...]:
     if statement.known is not None:
         return statement.known.writing
     return tuple(tag for tag, _ in walk({statement.kind: statement.node}) if tag in _WRITES)
+
+
+def _quiet(function: str) -> bool:
+    """Whether it surely is a function of the server's that changes no rows; without its schema it may be somebody's."""
+    return function.startswith("pg_catalog.") and function.removeprefix("pg_catalog.") in QUIET
 
 
 def counted(tag: str) -> int:

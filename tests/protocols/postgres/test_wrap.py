@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hoopd.errors import TargetError
 from hoopd.policy.snapshot import PolicySnapshot
@@ -299,3 +301,69 @@ def test_unknown_rows_close() -> None:
     # a function of somebody's is not even asked about
     assert talk.client(query(b"DELETE FROM orders WHERE note = somebodys()")) == [query(POISON)]
     assert len(talk.estimates) == 1
+
+
+class Server:
+    """As much of a server as transactions need: what is committed, row by row. C{broken}: COMMITs that fail."""
+
+    def __init__(self, broken: list[bool]) -> None:
+        self.broken = broken
+        self.status = b"I"
+        self.pending: list[int] = []
+        self.committed: list[int] = []
+
+    def answer(self, message: bytes) -> bytes:
+        if message[:1] == b"H":
+            return b""
+        text = message[5:-1]
+        failed = backend.error_response("25P02", "aborted")
+        if text == POISON:
+            self._abort()
+            return SYNTAX + backend.ready(self.status)
+        if text in (b"COMMIT", b"ROLLBACK"):
+            return self._end(text == b"COMMIT")
+        if self.status == b"E":
+            return failed + FAILED
+        if text == b"BEGIN":
+            self.status = b"T"
+            return BEGUN + IN_BLOCK
+        rows = int(text.rpartition(b"'")[0].rpartition(b"'")[2])
+        if rows == 9:
+            self._abort()
+            return backend.error_response("23505", "duplicate") + backend.ready(self.status)
+        (self.pending if self.status == b"T" else self.committed).append(rows)
+        return command_complete(f"UPDATE {rows}") + backend.ready(self.status)
+
+    def _abort(self) -> None:
+        self.status = b"I" if self.status == b"I" else b"E"
+
+    def _end(self, commit: bool) -> bytes:
+        pending, self.pending = self.pending, []
+        good = commit and self.status == b"T"
+        self.status = b"I"
+        if good and self.broken and self.broken.pop():
+            return backend.error_response("23503", "deferred") + READY
+        if good:
+            self.committed += pending
+        return (COMMITTED if good else UNDONE) + READY
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["BEGIN", "COMMIT", "ROLLBACK"]))), st.lists(st.booleans())
+)
+def test_no_order_of_statements_keeps_more_than_a_ceiling(steps: list[int | str], broken: list[bool]) -> None:
+    talk, server = talking("few"), Server(broken)
+    texts = [
+        step.encode() if isinstance(step, str) else f"UPDATE orders SET note = '{step}'".encode() for step in steps
+    ]
+    heard: list[bytes] = []
+    waiting = talk.client(*map(query, texts))
+    while waiting:
+        heard += talk.server(server.answer(waiting.pop(0)))
+        waiting += talk.served()
+    assert all(rows <= 5 for rows in server.committed)
+    # each was answered once, and no transaction of ours is left open
+    states = [each for each in heard if each[:1] == b"Z"]
+    assert len(states) == len(texts)
+    assert not states or states[-1] == backend.ready(server.status)
+    assert not set(heard) & {command_complete(f"UPDATE {rows}") for rows in range(6, 10)}
