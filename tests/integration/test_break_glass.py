@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -176,9 +174,7 @@ def test_reviews_are_for_others(gateway: Gateway) -> None:
 
 def test_it_survives_a_killed_broker_and_ends_with_its_identity(gateway: Gateway) -> None:
     gateway.hoopctl("break-glass", "open", "orders", "--reason", "INC-46", who="user:ann")
-    (broker,) = gateway.pids("broker")
-    os.kill(broker, signal.SIGKILL)
-    until(lambda: gateway.pids("broker") not in ([], [broker]), "another broker")
+    gateway.kill_broker()
     until(lambda: gateway.psql("user:ann", "SELECT 1").returncode == 0, "sessions are taken")
     done = gateway.psql("user:ann", UPDATE)
     assert (done.returncode, done.stdout) == (0, "UPDATE 1\n"), done.stderr
