@@ -289,14 +289,6 @@ class Gateway:
     def _note_children(self) -> None:
         self.children()
 
-    def kill_broker(self) -> None:
-        """SIGKILL to the broker; returns when another one answers."""
-        (broker,) = self.pids("broker")
-        os.kill(broker, signal.SIGKILL)
-        until(lambda: self.pids("broker") not in ([], [broker]), "another broker")
-        # it has to read back what the one before it knew: longer than hoopctl waits, on a busy machine
-        until(lambda: self.hoopctl("whoami", ok=False).returncode == 0, "hoopctl is answered again")
-
     # -- the end ---------------------------------------------------------------------------------------------
 
     def terminate(self, limit: float = PATIENCE) -> int:
