@@ -284,8 +284,9 @@ class Exports:
         return found
 
     def find(self) -> Deferred[list[Export]]:
-        """@return: Deferred of the newest 1,000"""
-        sql = f"SELECT {_COLUMNS} FROM emergency_exports ORDER BY made_at DESC, id LIMIT 1000"
+        """@return: Deferred of what is outstanding, and the newest of what is not: 1,000 together"""
+        order = "settled_at IS NOT NULL, made_at DESC, id LIMIT 1000"
+        sql = f"SELECT {_COLUMNS} FROM emergency_exports ORDER BY {order}"
         found: Deferred[list[Export]] = self._store.transact(lambda tx: [_export(row) for row in tx.execute(sql)])
         return found
 

@@ -219,9 +219,12 @@ class Recovery:
                 sql = f"DELETE FROM recovery_codes WHERE identity = ? AND {_UNUSED} RETURNING id"
                 gone = len(tx.execute(sql, (name,)))
                 self._leaf(tx, "void", name, by.name, void=gone)
+                now = self._clock.seconds()
+                self._tell(tx, name, f"{by.name} made {gone} recovery codes of {name} void", now, name, int(now * 1000))
                 return gone
 
             gone: int = await self._store.transact(change)
+            self._notices.wake()
             await self._pending.send()
             self._event("recovery.void", {"identity": name, "by": by.name, "void": gone})
             return gone

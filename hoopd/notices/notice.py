@@ -38,7 +38,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "policy.refused": "a policy was refused",
         "emergency.export": "a target's credential was exported for an emergency, used so, or rotated afterwards",
         "emergency.key": "an officer registered a key for emergency exports",
-        "emergency.recovery": "recovery codes were made or confirmed, or one was used",
+        "emergency.recovery": "recovery codes were made, confirmed or made void, or one was used",
         "notify.test": "a test of the channel",
     }
 )

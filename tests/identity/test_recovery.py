@@ -192,6 +192,7 @@ class RecoveryTests(SynchronousTestCase):
     def test_void(self) -> None:
         self.failureResultOf(self.recovery.void("user:ann", LEA), Denied)
         self.assertEqual(self.successResultOf(self.recovery.void("user:ann", ROOT)), 3)
+        self.assertEqual(self.notices.posted[-1][0].title, "user:root made 3 recovery codes of user:ann void")
         self.refused("ann", self.codes[0])
         self.sheet(LEA, 2)
         self.assertEqual(self.successResultOf(self.recovery.void("user:lea", LEA)), 2)
