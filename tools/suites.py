@@ -32,7 +32,7 @@ targets = ["*"]
 unparsed = "forward"
 allow.everything = { do = [
     "read", "write", "ddl", "session-privileged", "read-secret", "file", "program", "network", "copy-file",
-    "copy-program", "role", "call", "do", "function", "listen", "notify", "maintenance", "lock",
+    "copy-program", "role", "call", "do", "function", "listen", "notify", "maintenance", "lock", "read-write",
 ] }
 """
 

@@ -452,7 +452,8 @@ class _Findings:
         self.functions.add(".".join(name))
         if own or schema in ("public", *self.settings.search_path):
             self.classes.add(functions.group(base))
-        self.classes.add("function")
+        if "large-object" not in self.classes or not own or base not in functions.LARGE_OBJECTS:
+            self.classes.add("function")
 
     def _operator(self, name: tuple[str, ...]) -> None:
         if len(name) > 1 and name[0] != "pg_catalog":

@@ -69,6 +69,13 @@ FILES = frozenset(
     lo_import lo_export pg_file_write pg_file_read pg_file_rename pg_file_unlink pg_file_sync pg_logdir_ls
     """.split()
 )
+#: large objects through the server; lo_import and lo_export read and write its files
+LARGE_OBJECTS = frozenset(
+    """
+    lo_open lo_close loread lowrite lo_lseek lo_lseek64 lo_creat lo_create lo_tell lo_tell64 lo_truncate lo_truncate64
+    lo_unlink lo_from_bytea lo_get lo_put
+    """.split()
+)
 NETWORK = frozenset(
     """
     dblink dblink_connect dblink_connect_u dblink_exec dblink_open dblink_fetch dblink_send_query dblink_get_result
@@ -83,6 +90,8 @@ QUIET = frozenset(
     pg_advisory_lock pg_advisory_lock_shared pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_advisory_unlock
     pg_advisory_unlock_all pg_advisory_unlock_shared pg_try_advisory_lock pg_try_advisory_lock_shared
     pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared pg_cancel_backend pg_terminate_backend pg_reload_conf
+    lo_open lo_close lowrite lo_lseek lo_lseek64 lo_creat lo_create lo_tell lo_tell64 lo_truncate lo_truncate64 lo_unlink
+    lo_from_bytea lo_put
     pg_rotate_logfile pg_stat_reset pg_stat_clear_snapshot pg_stat_force_next_flush pg_backend_pid
     """.split()
 )
@@ -137,11 +146,15 @@ def trusted(name: str, trust: Collection[str], search_path: Sequence[str]) -> bo
 
 
 def group(name: str) -> str:
-    """The class word of a function that is not harmless: C{"file"}, C{"network"}, C{"read-secret"} or C{"function"}."""
+    """The class word of a function that is not harmless: C{"file"}, C{"network"}, C{"large-object"}, C{"read-secret"} or
+    C{"function"}.
+    """
     if name in FILES:
         return "file"
     if name in NETWORK:
         return "network"
+    if name in LARGE_OBJECTS:
+        return "large-object"
     if name in REVEALS:
         return "read-secret"
     return "function"

@@ -138,6 +138,18 @@ def parse_parameter_status(payload: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
+def parse_function_result(payload: bytes) -> bytes | None:
+    """FunctionCallResponse: the value."""
+    fields = Fields(payload, "FunctionCallResponse")
+    value = fields.value()
+    fields.done()
+    return value
+
+
+def function_result(value: bytes | None) -> bytes:
+    return message(FUNCTION_RESULT, SIGNED32.pack(-1) if value is None else SIGNED32.pack(len(value)) + value)
+
+
 def parse_copy_response(payload: bytes) -> tuple[int, bool]:
     """CopyOutResponse: how many columns, and whether in the binary format."""
     fields = Fields(payload, "CopyOutResponse")

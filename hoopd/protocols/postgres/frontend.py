@@ -138,6 +138,28 @@ def parse_execute(payload: bytes) -> Execute:
     return Execute(portal, rows)
 
 
+@frozen
+class FunctionCall:
+    """@ivar function: its oid. @ivar result: the format that its result is wanted in."""
+
+    function: int
+    formats: tuple[int, ...] = ()
+    values: tuple[bytes | None, ...] = ()
+    result: int = 0
+
+
+def parse_function_call(payload: bytes) -> FunctionCall:
+    fields = Fields(payload, "FunctionCall")
+    function = fields.int32()
+    formats = _formats(fields, "FunctionCall")
+    values = tuple(fields.value() for _ in range(fields.int16()))
+    result = fields.int16()
+    fields.done()
+    if result > 1 or (len(formats) > 1 and len(formats) != len(values)):
+        raise PeerError("malformed FunctionCall message")
+    return FunctionCall(function, formats, values, result)
+
+
 def query(text: bytes) -> bytes:
     """Build a Query."""
     return message(QUERY, text + b"\0")

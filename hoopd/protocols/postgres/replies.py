@@ -57,6 +57,7 @@ class Replies:
             b"G"[0]: self._copy_in,
             b"H"[0]: self._copy_out,
             b"c"[0]: self._copy_done,
+            b"V"[0]: self._function_result,
         }
 
     def treat(self, kind: int, buffer: bytes, at: int, end: int) -> None:
@@ -168,6 +169,15 @@ class Replies:
         refusal = told(run.bounds, run.over, run.touched)
         state.fifo.appendleft(Expected("parse", run.operation, refusal=refusal))
         state.to_target.append(Parse(POISON_NAME, POISON).encode())
+
+    def _function_result(self, buffer: bytes, at: int, end: int) -> None:
+        expected = self._head("query")
+        if not expected.called or not expected.runs:
+            raise TargetError("the target sent the result of a function that was not called")
+        run = expected.runs.popleft()
+        value = self.results.function_result(run, backend.parse_function_result(buffer[at + HEADER_SIZE : end]))
+        self.results.finish(run, "FUNCTION", "executed")
+        self._tell(expected, backend.function_result(value))
 
     def _suspended(self, buffer: bytes, at: int, end: int) -> None:
         self._head("execute")

@@ -12,9 +12,9 @@ from typing import Any
 
 from hoopd.display import utc
 from hoopd.errors import PeerError
-from hoopd.protocols.postgres import frontend, records, wrap
+from hoopd.protocols.postgres import calls, frontend, records, wrap
 from hoopd.protocols.postgres.bounds import bounds
-from hoopd.protocols.postgres.frontend import Execute, Parse
+from hoopd.protocols.postgres.frontend import Bind, Execute, Parse
 from hoopd.protocols.postgres.judgement import Judgement, Refusal
 from hoopd.protocols.postgres.names import UNSETTLED
 from hoopd.protocols.postgres.permission import Outcome, Permission, fetched
@@ -129,9 +129,9 @@ class Requests:
             state.to_target.append(raw)
         self._permission.follow(judgement, expected)
 
-    def _refuse_query(self, number: int, judgement: Judgement, refusal: Refusal) -> None:
+    def _refuse_query(self, number: int, judgement: Judgement, refusal: Refusal, bind: Bind | None = None) -> None:
         state = self.state
-        self._permission.record(number, judgement, None, None, refusal)
+        self._permission.record(number, judgement, bind, None, refusal)
         state.expect(Expected("query", number, refusal=refusal))
         state.to_target.append(frontend.query(POISON))
 
@@ -139,8 +139,37 @@ class Requests:
         state = self.state
         if state.skipping:
             return True
-        refusal = Refusal("42501", "function calls by message are not served", hint="Use SELECT function(…).")
-        self._refuse_unread(b"F"[0], "FunctionCall", refusal)
+        if (state.uncertain and state.fifo) or state.unsettled:
+            return self._permission.after_replies()
+        call = frontend.parse_function_call(buffer[at + 5 : end])
+        text = calls.statement(call)
+        if text is None:
+            refusal = Refusal(
+                "42501",
+                "only the server's large-object functions may be called by message",
+                hint="Use SELECT function(…).",
+            )
+            self._refuse_unread(b"F"[0], f"FunctionCall of the function with oid {call.function}", refusal)
+            return True
+        judgement = state.judged(text, ())
+        if judgement is None:
+            return False
+        portal = Portal(Prepared(text, (), b""), calls.bound(call))
+        outcome = self._permission.ask(judgement, portal, text)
+        if outcome is None:
+            return False
+        number, refused, approval = outcome.operation, outcome.refusal, outcome.approval
+        if refused is not None:
+            self._refuse_query(number, judgement, refused, portal.bind)
+            return True
+        self._permission.record(number, judgement, portal.bind, approval)
+        expected = Expected("query", number, judgement=judgement, called=True)
+        run = Run(number, judgement.statements[0], portal, approval, started=state.now())
+        run.formats, run.loud = portal.bind.results, judgement.opening is not None
+        expected.runs.append(run)
+        state.expect(expected)
+        state.to_target.append(buffer[at:end])
+        self._permission.follow(judgement, expected)
         return True
 
     def too_long(self, kind: int, length: int) -> bool:

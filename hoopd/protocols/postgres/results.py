@@ -243,6 +243,18 @@ class Results:
         state.asks.append(AskRefresh(False))
         return found
 
+    def function_result(self, run: Run, value: bytes | None) -> bytes | None:
+        """The value of a function that was called by message, or NULL where it may show what is masked."""
+        judged = run.judged
+        field = Field(b"", 0, 0, 0, 0)
+        if value is not None and judged is not None and judged.plan.for_fields([field])[0] is not None:
+            value = None
+        run.rows, run.octets = 1, len(value or b"")
+        if value is not None and judged is not None and judged.record_plan.for_fields([field])[0] is None:
+            # a piece of a large object is counted and hashed, as COPY is
+            run.digest = hashlib.sha256(value)
+        return value
+
     # -- COPY --------------------------------------------------------------------------------------------------
 
     def copy_begins(self, run: Run, columns: int, binary: bool) -> None:

@@ -189,6 +189,8 @@ class Expected:
     formats: tuple[int, ...] = ()
     muted: bool = False
     ddl: bool = False
+    #: a function was called by message: one value comes
+    called: bool = False
     #: it may change settings or names: what comes behind is judged when it is answered
     moves: bool = False
     wrap: Wrap | None = None

@@ -26,6 +26,7 @@ targets = ["orders"]
 mask.card = { columns = ["customers.card"], show = "last4" }
 allow.all = { who = ["group:eng"], do = ["read", "write", "create", "alter"] }
 allow.few = { who = ["group:few"], do = ["read"], max_rows = 2 }
+allow.objects = { who = ["group:objects"], do = ["read", "large-object"] }
 allow.code = { who = ["group:code"], do = ["read", "write", "function"] }
 hold.update = { do = ["update"], by = ["group:leads"], wait = "15m" }
 deny.drop = { do = ["drop"], why = "use migrations" }

@@ -448,13 +448,6 @@ def test_nothing_passes_without_its_record() -> None:
     assert talk.served() == []
 
 
-def test_function_calls_are_refused_with_ready_behind() -> None:
-    talk = Conversation()
-    (sent,) = talk.client(backend.message(b"F", b"\0\0\0\1\0\0\0\0\0\0"))
-    assert sent[:1] == b"Q"
-    assert error(talk.server(SYNTAX, READY))["C"] == b"42501"
-
-
 @pytest.mark.parametrize("step", [1000, 1 << 20])
 def test_a_message_too_long_to_judge_is_refused_like_a_statement_and_never_held(step: int) -> None:
     talk = Conversation(message=10_000)
