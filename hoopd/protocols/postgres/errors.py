@@ -13,6 +13,9 @@ from hoopd.protocols.postgres.judgement import Refusal
 #: the same words whatever was wrong: unknown name, wrong secret, expired or revoked token
 AUTHENTICATION_FAILED = "authentication failed"
 
+#: told in the server's words: syntax, names that are not there; or not to be told from the server's
+_SERVERS_OWN = frozenset(("42601", "26000", "34000", "08006", "28P01"))
+
 
 def refusal(error: BaseException | None) -> Refusal:
     """What C{error} is to a client. What is not ours is a bug of ours, and tells nothing."""
@@ -44,7 +47,7 @@ def refusal(error: BaseException | None) -> Refusal:
 def response(refused: Refusal, severity: str = "ERROR") -> bytes:
     """The ErrorResponse for a refusal: the rules and why in its detail, whom to ask in its hint."""
     detail = f"Refused by rule {', '.join(refused.rules)}." if refused.rules else ""
-    text = refused.why if refused.sqlstate in ("42601", "08006", "28P01") else f"hoopd: {refused.why}"
+    text = refused.why if refused.sqlstate in _SERVERS_OWN else f"hoopd: {refused.why}"
     return error_response(refused.sqlstate, text, detail, refused.hint, severity, position=refused.position)
 
 

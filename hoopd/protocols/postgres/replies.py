@@ -223,6 +223,7 @@ class Replies:
         state.settle("executed")
         if state.status == b"I":
             state.transaction_over(not state.failed and (expected.wrap is None or expected.wrap.commit))
+            state.touched = False
         octets = buffer[at:end]
         if expected.wrap is not None:
             octets = self._wraps.ready(expected.wrap, state.status, octets)
@@ -308,14 +309,18 @@ class Replies:
         """Whether a text of the server may quote what is masked for this identity."""
         judgement = self._judgement(head)
         if judgement is None:
-            return bool(self.state.judge.masks())
-        return any(each.masked for each in judgement.statements)
+            return bool(self.state.judge.masks()) and (head is None or self.state.touched)
+        return any(each.masked for each in judgement.statements) or self._late(judgement)
+
+    def _late(self, judgement: Judgement) -> bool:
+        """Whether what fails may be of another statement: a constraint that waits for the end of the transaction."""
+        return self.state.touched and "transaction" in judgement.classes
 
     def _record_withheld(self, head: Expected | None) -> bool:
         judgement = self._judgement(head)
         if judgement is None:
-            return bool(self.state.judge.record_masks())
-        return any(not each.record_plan.untouched for each in judgement.statements)
+            return bool(self.state.judge.record_masks()) and (head is None or self.state.touched)
+        return any(not each.record_plan.untouched for each in judgement.statements) or self._late(judgement)
 
     @staticmethod
     def _judgement(head: Expected | None) -> Judgement | None:

@@ -158,9 +158,9 @@ class Requests:
         outcome = self._permission.ask(judgement, portal, text)
         if outcome is None:
             return False
-        number, refused, approval = outcome.operation, outcome.refusal, outcome.approval
-        if refused is not None:
-            self._refuse_query(number, judgement, refused, portal.bind)
+        judgement, number, approval = outcome.judgement, outcome.operation, outcome.approval
+        if outcome.refusal is not None:
+            self._refuse_query(number, judgement, outcome.refusal, portal.bind)
             return True
         self._permission.record(number, judgement, portal.bind, approval)
         expected = Expected("query", number, judgement=judgement, called=True)
@@ -242,10 +242,13 @@ class Requests:
         if state.portals.full:
             self._poison(Expected("bind", refusal=Refusal("54000", "too many portals in one transaction")))
             return True
-        # the server plans it now
+        # the server plans it now, and computes what is constant: errors of both may quote values
         portal = Portal(prepared, bind, settings=state.settings())
+        judgement = state.judged(prepared.text, prepared.types, prepared.inner, portal.settings)
+        if judgement is None:
+            return False
         change = state.portals.propose(bind.portal, portal, state.segment)
-        state.expect(Expected("bind", change=change))
+        state.expect(Expected("bind", change=change, judgement=judgement))
         state.to_target.append(buffer[at:end])
         return True
 
@@ -415,11 +418,15 @@ class Requests:
     # -- what they share ---------------------------------------------------------------------------------------
 
     def _unknown(self, sqlstate: str, what: str, name: bytes) -> None:
+        # as exec_bind_message and exec_execute_message say it
         shown = name.decode("utf-8", "replace")
+        why = f'{what} "{shown}" does not exist'
+        if not name and sqlstate == "26000":
+            why = "unnamed prepared statement does not exist"
         self._poison(
             Expected(
                 "bind" if sqlstate == "26000" else "execute",
-                refusal=Refusal(sqlstate, f'{what} "{shown}" does not exist', hint="Names made by SQL are not served."),
+                refusal=Refusal(sqlstate, why),
             )
         )
 

@@ -83,6 +83,7 @@ class State:
     @ivar wait: seconds that the client is ready to wait for approval; None is as long as the rules say.
     @ivar variables: settings that the client changed, as far as the server has agreed.
     @ivar failed: an error came since the last ReadyForQuery.
+    @ivar touched: something masked was touched since the transaction began: its end may fail with values in the text.
     @ivar unfollowed: code ran that nobody knows: settings and names may be others than are known.
     @ivar barrier: nothing of the client is treated until the statement that runs has ended.
     @ivar wrap: a query under a row ceiling is on its way: nothing but its COPY input is treated.
@@ -141,6 +142,7 @@ class State:
         self.variables = Variables()
         self.failed = False
         self.unfollowed = False
+        self.touched = False
         self._began = search_path
         self._parameters_began = dict(parameters)
         self._moving = False
@@ -246,9 +248,12 @@ class State:
 
     def moved(self, run: Run, tag: str) -> None:
         """A statement has succeeded. @raise TargetError: what it did cannot be followed"""
-        statement = run.judged.statement if run.judged is not None else None
-        if statement is not None:
-            self.did(statement, tag, run.bounds)
+        judged = run.judged
+        if judged is None:
+            return
+        if not (judged.plan.untouched and judged.record_plan.untouched):
+            self.touched = True
+        self.did(judged.statement, tag, run.bounds)
 
     def did(self, statement: Statement, tag: str = "", bounds: Bounds = NONE) -> None:
         """What a successful run of C{statement} changes. @raise TargetError: what it did cannot be followed"""
