@@ -358,6 +358,12 @@ class IMasker(Interface):
         @return: bytes, or None for SQL NULL. Never raises: what it cannot treat it replaces wholly.
         """
 
+    def scanner(masks):
+        """
+        @param masks: tuple of L{hoopd.values.Mask} with something to detect, at least one
+        @return: L{hoopd.masking.detectors.Scanner}
+        """
+
 
 class IProtocolPlugin(Interface):
     """One wire protocol that a worker serves."""

@@ -203,6 +203,8 @@ class Mask:
     show: Show
     #: "equality" permits comparing the column for equality with a constant
     find: Literal["", "equality"] = ""
+    #: instead of columns: what is looked for in all text (L{hoopd.masking.detectors})
+    detect: tuple[str, ...] = ()
 
 
 @frozen

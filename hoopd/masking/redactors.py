@@ -14,9 +14,11 @@ from collections.abc import Callable
 from zope.interface import implementer
 
 from hoopd.interfaces import IMasker
+from hoopd.masking.detectors import FULL, Scanner
 from hoopd.values import Mask
 
-FULL = b"****"
+#: sets of detectors that are kept ready: a policy has few
+SCANNERS_MAX = 64
 #: four characters of twelve are a third: of less they would tell too much
 LAST4_MINIMUM = 12
 
@@ -59,6 +61,7 @@ class Redactors:
         if len(hash_key) < 16:
             raise ValueError("the mask key must have at least 16 bytes")
         self._hash = hmac.new(hash_key, digestmod=hashlib.sha256)
+        self._scanners: dict[tuple[Mask, ...], Scanner] = {}
 
     def hashed(self, value: bytes) -> bytes:
         state = self._hash.copy()
@@ -76,6 +79,15 @@ class Redactors:
         if mask.show == "null":
             return nothing
         return full
+
+    def scanner(self, masks: tuple[Mask, ...]) -> Scanner:
+        """See L{hoopd.interfaces.IMasker.scanner}."""
+        if masks not in self._scanners:
+            if len(self._scanners) >= SCANNERS_MAX:
+                self._scanners.clear()
+            wanted = [(name, self.function(mask)) for mask in masks for name in mask.detect]
+            self._scanners[masks] = Scanner(wanted)
+        return self._scanners[masks]
 
     def redact(self, mask: Mask, value: bytes) -> bytes | None:
         """See L{hoopd.interfaces.IMasker.redact}."""

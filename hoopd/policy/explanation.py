@@ -45,6 +45,9 @@ def render(explanation: Explanation, identity: Identity, target: Target, text: s
         lines.append(f"    {'*' if finding.matched else ' '} {finding.rule}: {finding.because}")
     if not explanation.findings:
         lines.append("      none speaks of this target")
-    lines += [f"    * {mask.rule}: {', '.join(mask.columns)} shown as {mask.show}" for mask in explanation.masks]
+    lines += [
+        f"    * {mask.rule}: {', '.join(mask.columns or mask.detect)} shown as {mask.show}"
+        for mask in explanation.masks
+    ]
     lines += [f"  {line}" for line in masks]
     return "\n".join(lines)

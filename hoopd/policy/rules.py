@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 from hoopd.config.schema import key
 from hoopd.config.structure import Reading
 from hoopd.errors import ConfigError
+from hoopd.masking import detectors
 from hoopd.policy import reasons
 from hoopd.policy.words import WORDS
 from hoopd.shell import patterns as command_patterns
@@ -34,7 +35,8 @@ BREAK_GLASS_MAX = 12 * 3600.0
 
 @frozen(kw_only=True)
 class MaskTable:
-    columns: tuple[str, ...] = key("table.column or schema.table.column; * within a part")
+    columns: tuple[str, ...] = key("table.column or schema.table.column; * within a part", ())
+    detect: tuple[str, ...] = key("instead of columns: what is looked for in all text", ())
     show: Show = key("what is shown instead", "full")
     find: Literal["", "equality"] = key("equality permits comparing with a constant", "")
     who: tuple[str, ...] = key("whom it covers; everyone if absent", ())
@@ -274,6 +276,18 @@ def read(name: str, text: str, errors: list[ConfigError]) -> PolicyFile | None:
     return made if len(errors) == before else None
 
 
+def _check_detectors(reading: Reading, where: str, made: MaskTable) -> None:
+    if bool(made.columns) == bool(made.detect):
+        reading.wrong(where, "a mask has columns, or something to detect", "write the other in a rule of its own")
+    for name in made.detect:
+        if not detectors.known(name):
+            reading.wrong(
+                f"{where}.detect", f"nothing finds {name!r}", f"one of {', '.join(detectors.DETECTORS)}, phone:XX"
+            )
+    if made.detect and (made.find or made.show in ("hash", "null")):
+        reading.wrong(where, "what is found in text is shown full, last4 or partial", "leave out the rest")
+
+
 def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule | None:
     where = f"{verb}.{name}"
     if isinstance(table, dict) and isinstance(table.get("notify"), str):
@@ -305,6 +319,7 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
         for column in made.columns:
             if len(column.split(".")) not in (2, 3):
                 reading.wrong(f"{where}.columns", f"{column!r} is no column", "write table.column or *.column")
+        _check_detectors(reading, where, made)
     for pattern in getattr(made, "commands", ()):
         mistake = command_patterns.problem(pattern)
         if mistake:

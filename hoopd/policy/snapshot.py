@@ -281,7 +281,7 @@ class PolicySnapshot:
     def record_masks(self, target: Target) -> tuple[Mask, ...]:
         """The masks of what is recorded and shown to others: everyone's, whoever may see the values."""
         return tuple(
-            Mask(rule.id, rule.table.columns, rule.table.show, rule.table.find)
+            Mask(rule.id, rule.table.columns, rule.table.show, rule.table.find, rule.table.detect)
             for file in self._for(target)
             for rule in file.rules
             if rule.verb == "mask"
@@ -290,7 +290,7 @@ class PolicySnapshot:
     def _masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
         context = _context(identity, target, None, now)
         return tuple(
-            Mask(rule.id, rule.table.columns, rule.table.show, rule.table.find)
+            Mask(rule.id, rule.table.columns, rule.table.show, rule.table.find, rule.table.detect)
             for file in self._for(target)
             for rule in file.rules
             if rule.verb == "mask"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from hoopd.errors import TargetError
+from hoopd.masking.detectors import Scanner
 from hoopd.protocols.postgres.codec import INT16, INT32, SIGNED32
 from hoopd.protocols.postgres.cutting import Masks
 from hoopd.sql.copying import CopyFormat
@@ -150,41 +151,69 @@ class CopyMasker:
     # -- binary ------------------------------------------------------------------------------------------------
 
     def _binary(self, octets: bytes, first: bool) -> bytes:
-        at = 0
-        if first:
-            if octets[: len(_SIGNATURE)] != _SIGNATURE or len(octets) < len(_SIGNATURE) + 8:
-                raise TargetError(_APART)
-            flags, extension = (INT32.unpack_from(octets, len(_SIGNATURE) + each)[0] for each in (0, 4))
-            at = len(_SIGNATURE) + 8
-            if flags or extension:
-                # old servers' object ids would be one more column
-                raise TargetError(_UNLIKE)
-            if at == len(octets):
-                return octets
-        head, row = octets[:at], octets[at:]
-        return octets if row == _TRAILER else head + self._tuple(row)
+        head, row = _beheaded(octets, first)
+        return octets if row in (b"", _TRAILER) else head + self._tuple(row)
 
     def _tuple(self, row: bytes) -> bytes:
         if len(row) < 2 or INT16.unpack_from(row)[0] != len(self._masks):
             raise TargetError(_UNLIKE)
-        parts = [row[:2]]
-        at = 2
-        for mask in self._masks:
-            if at + 4 > len(row):
-                raise TargetError(_UNLIKE)
-            size = SIGNED32.unpack_from(row, at)[0]
-            end = at + 4 + max(size, 0)
-            if end > len(row):
-                raise TargetError(_UNLIKE)
-            if mask is None or size < 0:
-                parts.append(row[at:end])
-            else:
-                value = mask(row[at + 4 : end])
-                parts.append(SIGNED32.pack(-1) if value is None else INT32.pack(len(value)) + value)
-            at = end
-        if at != len(row):
+        return _fields(row, self._masks)
+
+
+class CopyScanner:
+    """Found values taken out of one COPY's rows, whatever its columns are: a line of text is looked at as a whole."""
+
+    def __init__(self, scanner: Scanner, binary: bool) -> None:
+        self._scanner = scanner
+        self._binary = binary
+        self._first = True
+
+    def message(self, octets: bytes) -> bytes:
+        """As L{CopyMasker.message}. @raise TargetError: not a row of the binary format"""
+        first, self._first = self._first, False
+        if not self._binary:
+            return self._scanner(octets)
+        head, row = _beheaded(octets, first)
+        if row in (b"", _TRAILER):
+            return octets
+        if len(row) < 2:
             raise TargetError(_UNLIKE)
-        return b"".join(parts)
+        return head + _fields(row, [self._scanner.whole] * INT16.unpack_from(row)[0])
+
+
+def _beheaded(octets: bytes, first: bool) -> tuple[bytes, bytes]:
+    """The header of the binary format, if it is the first message, and the rest."""
+    if not first:
+        return b"", octets
+    at = len(_SIGNATURE) + 8
+    if octets[: len(_SIGNATURE)] != _SIGNATURE or len(octets) < at:
+        raise TargetError(_APART)
+    if octets[len(_SIGNATURE) : at] != bytes(8):
+        # flags say old servers' object ids, which would be one more column
+        raise TargetError(_UNLIKE)
+    return octets[:at], octets[at:]
+
+
+def _fields(row: bytes, masks: Masks) -> bytes:
+    """A row of the binary format with its values masked."""
+    parts = [row[:2]]
+    at = 2
+    for mask in masks:
+        if at + 4 > len(row):
+            raise TargetError(_UNLIKE)
+        size = SIGNED32.unpack_from(row, at)[0]
+        end = at + 4 + max(size, 0)
+        if end > len(row):
+            raise TargetError(_UNLIKE)
+        if mask is None or size < 0:
+            parts.append(row[at:end])
+        else:
+            value = mask(row[at + 4 : end])
+            parts.append(SIGNED32.pack(-1) if value is None else INT32.pack(len(value)) + value)
+        at = end
+    if at != len(row):
+        raise TargetError(_UNLIKE)
+    return b"".join(parts)
 
 
 def _unescaped(value: bytes) -> bytes:

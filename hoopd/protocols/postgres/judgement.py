@@ -59,6 +59,15 @@ class Judged:
     observed_masks: tuple[str, ...] = ()
     #: why, and by which rules, masks would have refused it
     observed_refusal: tuple[str, tuple[str, ...]] | None = None
+    #: what is looked for in the text that it returns, as the client sees it and as it is recorded
+    detect: tuple[Mask, ...] = ()
+    record_detect: tuple[Mask, ...] = ()
+
+    @property
+    def opaque(self) -> bool:
+        """Whether its rows may have to be changed on their way, to the client or to the recording."""
+        shown = self.plan.untouched and self.record_plan.untouched
+        return not shown or bool(self.detect or self.record_detect)
 
     @property
     def masked(self) -> bool:
@@ -142,7 +151,17 @@ class Judge:
     def masks(self) -> tuple[Mask, ...]:
         """Masks on what this identity sees, whatever break glass lets one statement or another show; a target that is
         only observed shows what it always showed."""
-        return tuple(self._worker.policy.masks(self._identity, self._target, self._now()))
+        found = self._worker.policy.masks(self._identity, self._target, self._now())
+        return tuple(mask for mask in found if mask.columns)
+
+    def detectors(self) -> tuple[Mask, ...]:
+        """What is looked for in all text that this identity sees."""
+        found = self._worker.policy.masks(self._identity, self._target, self._now())
+        return tuple(mask for mask in found if mask.detect)
+
+    def record_detectors(self) -> tuple[Mask, ...]:
+        """The same in what is recorded."""
+        return tuple(mask for mask in self._worker.policy.record_masks(self._target) if mask.detect)
 
     @property
     def trusted_functions(self) -> tuple[str, ...]:
@@ -156,7 +175,7 @@ class Judge:
 
     def record_masks(self) -> tuple[Mask, ...]:
         """Masks on what is recorded."""
-        return tuple(self._worker.policy.record_masks(self._target))
+        return tuple(mask for mask in self._worker.policy.record_masks(self._target) if mask.columns)
 
     def judge(
         self,
@@ -332,7 +351,8 @@ class Judge:
                 effect.name or "",
             )  # fmt: skip
         opening, asked_with = self.opening(), reason
-        would = tuple(self._worker.policy.observed_masks(self._identity, self._target, self._now()))
+        seen = self._worker.policy.observed_masks(self._identity, self._target, self._now())
+        would = tuple(mask for mask in seen if mask.columns)
         statements: list[Judged] = []
         for statement in analysis.statements:
             # what a DDL statement before it in the same text did is not in the catalogue
@@ -348,7 +368,8 @@ class Judge:
             barred, hidden = self._observed(statement, would, settings, catalogue, uncertain)
             decision = _observed_deny(decision, barred)
             shown = () if plan.untouched else in_force
-            statements.append(Judged(statement, decision, plan, kept, shown, in_force, hidden, barred))
+            detect = self.detectors(), self.record_detectors()
+            statements.append(Judged(statement, decision, plan, kept, shown, in_force, hidden, barred, *detect))
             reason = _reason_after(statement, reason)
         hide = any(
             parameters_to_redact(each, record or masks, catalogue, settings, trusted) for each in analysis.statements

@@ -7,7 +7,7 @@ Specification: PostgreSQL documentation, "Message Flow".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from hoopd.errors import PeerError, TargetError
 from hoopd.protocols.postgres import backend, withhold
@@ -295,11 +295,23 @@ class Replies:
         state = self.state
         if self._withheld(head):
             payload = withhold.scrubbed(payload)
-        recorded = backend.parse_error(withhold.scrubbed(payload) if self._record_withheld(head) else payload)
+        recorded = self._recorded(payload, head)
+        detect = state.judge.detectors()
+        if detect:
+            payload = withhold.scanned(payload, state.masker().scanner(detect))
         code = recorded.get("C", b"").decode("ascii", "replace")
         text = recorded.get("M", b"").decode("utf-8", "replace")
         self._record_error(operation, code, text, "target", recorded.get("S", b"ERROR").decode("utf-8", "replace"))
         state.to_client.append(backend.message(backend.ERROR, payload))
+
+    def _recorded(self, payload: bytes, head: Expected | None) -> Mapping[str, bytes]:
+        """An error's or notice's fields as they are recorded."""
+        detect = self.state.judge.record_detectors()
+        if self._record_withheld(head):
+            payload = withhold.scrubbed(payload)
+        if detect:
+            payload = withhold.scanned(payload, self.state.masker().scanner(detect))
+        return backend.parse_error(payload)
 
     def _record_error(self, operation: int, code: str, text: str, source: str, severity: str = "ERROR") -> None:
         fields = {"operation": operation, "severity": severity, "code": code, "text": text, "from": source}
@@ -330,20 +342,25 @@ class Replies:
         state = self.state
         head = state.fifo[0] if state.fifo else None
         payload = buffer[at + HEADER_SIZE : end]
-        recorded = backend.parse_error(withhold.scrubbed(payload) if self._record_withheld(head) else payload)
+        recorded = self._recorded(payload, head)
         shown = {name: recorded.get(code, b"").decode("utf-8", "replace") for code, name in _NOTICE_FIELDS.items()}
         state.route.record("notice", {"operation": head.operation if head is not None else 0, **shown})
         if head is not None and head.muted:
             return
+        detect = state.judge.detectors()
         if self._withheld(head):
-            state.to_client.append(backend.message(backend.NOTICE, withhold.scrubbed(payload)))
-        else:
-            state.to_client.append(buffer[at:end])
+            payload = withhold.scrubbed(payload)
+        if detect:
+            payload = withhold.scanned(payload, state.masker().scanner(detect))
+        state.to_client.append(backend.message(backend.NOTICE, payload))
 
     def _notification(self, buffer: bytes, at: int, end: int) -> None:
         state = self.state
         if state.judge.masks():
             state.to_client.append(withhold.notification(buffer[at + HEADER_SIZE : end]))
+        elif detect := state.judge.detectors():
+            scanner = state.masker().scanner(detect)
+            state.to_client.append(withhold.scanned_notification(buffer[at + HEADER_SIZE : end], scanner))
         else:
             state.to_client.append(buffer[at:end])
 

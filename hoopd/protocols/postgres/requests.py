@@ -481,4 +481,4 @@ def _needs_columns(run: Run) -> bool:
     judged = run.judged
     if judged is None or "copy-out" in judged.statement.classes:
         return False
-    return not (judged.plan.untouched and judged.record_plan.untouched)
+    return judged.opaque

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from hoopd.errors import TargetError
-from hoopd.masking.typed import column_masker
+from hoopd.masking.typed import column_masker, text_scanner
 from hoopd.protocols.postgres import backend
 from hoopd.protocols.postgres.backend import Column
 from hoopd.protocols.postgres.bounds import Bounds, Over, told
 from hoopd.protocols.postgres.codec import HEADER_SIZE, INT16
-from hoopd.protocols.postgres.copied import CopyMasker
+from hoopd.protocols.postgres.copied import CopyMasker, CopyScanner
 from hoopd.protocols.postgres.rows import Masks, Redact, mask_rows, nothing, pass_over, sample
 from hoopd.protocols.postgres.session import AskCancel, AskRefresh, Run
 from hoopd.protocols.postgres.state import State
@@ -25,13 +25,16 @@ from hoopd.values import Mask
 
 
 class _All(Sequence["Redact | None"]):
-    """Every column, however many there are, is masked wholly."""
+    """Every column, however many there are, is masked by the same, wholly if by nothing else."""
+
+    def __init__(self, by: Redact = nothing) -> None:
+        self.by = by
 
     def __len__(self) -> int:
         return 0xFFFF
 
     def __getitem__(self, number: Any) -> Any:
-        return nothing
+        return self.by
 
 
 class _Always(Sequence[int]):
@@ -114,14 +117,13 @@ class Results:
     @staticmethod
     def _widen(run: Run, width: int) -> None:
         """Nothing is known of the columns but, now, their number."""
-        unknown: list[Redact | None] = [nothing] * width
-        if run.record_masks is run.masks:
-            run.masks = run.record_masks = unknown
-            return
+        same = run.record_masks is run.masks
         if isinstance(run.masks, _All):
-            run.masks = unknown
-        if isinstance(run.record_masks, _All):
-            run.record_masks = unknown
+            run.masks = [run.masks.by] * width
+        if same:
+            run.record_masks = run.masks
+        elif isinstance(run.record_masks, _All):
+            run.record_masks = [run.record_masks.by] * width
 
     def _allowed(self, run: Run) -> int:
         counted = run.counted
@@ -198,20 +200,28 @@ class Results:
             columns = portal.columns
         run.columns = columns
         if judged is None:
-            unknown = self.state.judge.record_masks()
+            unknown = self.state.judge.record_masks() or self.state.judge.record_detectors()
             run.record_masks = _All() if unknown else run.masks
             return
-        run.masks = self._masks(run, judged.plan, columns, judged.in_force)
-        if judged.record_plan is judged.plan:
+        run.masks = self._masks(run, judged.plan, columns, judged.in_force, judged.detect)
+        if judged.record_plan is judged.plan and judged.record_detect == judged.detect:
             run.record_masks = run.masks
         else:
-            run.record_masks = self._masks(run, judged.record_plan, columns, ())
+            run.record_masks = self._masks(run, judged.record_plan, columns, (), judged.record_detect)
 
     def _masks(
-        self, run: Run, plan: OutputPlan, columns: tuple[Column, ...] | None, masks: tuple[Mask, ...]
+        self,
+        run: Run,
+        plan: OutputPlan,
+        columns: tuple[Column, ...] | None,
+        masks: tuple[Mask, ...],
+        detect: tuple[Mask, ...],
     ) -> Masks | None:
+        scanner = self.state.masker().scanner(detect) if detect else None
         if columns is None:
-            return None if plan.untouched else _All()
+            if plan.untouched:
+                return None if scanner is None else _All(scanner.whole)
+            return _All()
         formats = run.formats
         if len(formats) not in (0, 1, len(columns)):
             raise TargetError("the target described another number of columns than it was asked for")
@@ -223,14 +233,16 @@ class Results:
         chosen = plan.for_fields(fields)
         if plan.untouched and masks:
             chosen = self._drifted(fields, chosen, masks)
-        if not any(mask is not None for mask in chosen):
+        if scanner is None and not any(mask is not None for mask in chosen):
             return None
         masker = self.state.masker()
-        made: list[Redact | None] = [
-            None if mask is None else column_masker(masker, mask, field.type_oid, field.format)
-            for mask, field in zip(chosen, fields, strict=True)
-        ]
-        return made
+        made: list[Redact | None] = []
+        for mask, field in zip(chosen, fields, strict=True):
+            if mask is not None:
+                made.append(column_masker(masker, mask, field.type_oid, field.format))
+            else:
+                made.append(None if scanner is None else text_scanner(scanner, field.type_oid, field.format))
+        return made if any(each is not None for each in made) else None
 
     def _drifted(
         self, fields: list[Field], chosen: tuple[Mask | None, ...], masks: tuple[Mask, ...]
@@ -249,8 +261,11 @@ class Results:
         field = Field(b"", 0, 0, 0, 0)
         if value is not None and judged is not None and judged.plan.for_fields([field])[0] is not None:
             value = None
+        if value is not None and judged is not None and judged.detect:
+            value = self.state.masker().scanner(judged.detect).whole(value)
         run.rows, run.octets = 1, len(value or b"")
-        if value is not None and judged is not None and judged.record_plan.for_fields([field])[0] is None:
+        hashed = judged is not None and judged.record_detect == judged.detect
+        if value is not None and judged is not None and hashed and judged.record_plan.for_fields([field])[0] is None:
             # a piece of a large object is counted and hashed, as COPY is
             run.digest = hashlib.sha256(value)
         return value
@@ -265,8 +280,11 @@ class Results:
         run.copying = run.ready = True
         if judged is not None:
             run.copier = self._copy_masker(judged.plan, columns, binary)
-            run.record_masks = run.masks if judged.record_plan is judged.plan else _All()
-        elif self.state.judge.record_masks():
+            if judged.detect:
+                run.copy_scanner = CopyScanner(self.state.masker().scanner(judged.detect), binary)
+            same = judged.record_plan is judged.plan and judged.record_detect == judged.detect
+            run.record_masks = run.masks if same else _All()
+        elif self.state.judge.record_masks() or self.state.judge.record_detectors():
             run.record_masks = _All()
 
     def _copy_masker(self, plan: OutputPlan, columns: int, binary: bool) -> CopyMasker | None:
@@ -299,7 +317,9 @@ class Results:
                 stop, count = self._cut(run, buffer, at, stop, allowed), allowed
         if not count:
             return b""
-        octets = buffer[at:stop] if run.copier is None else self._masked_lines(run.copier, buffer, at, stop)
+        octets = buffer[at:stop]
+        for each in (run.copier, run.copy_scanner):
+            octets = octets if each is None else self._masked_lines(each, octets)
         if run.bounds.octets is not None:
             octets, count = self._fitting(run, octets, count)
             stop = pass_over(buffer, at, stop, count)
@@ -312,8 +332,9 @@ class Results:
         return octets
 
     @staticmethod
-    def _masked_lines(copier: CopyMasker, buffer: bytes, at: int, stop: int) -> bytes:
+    def _masked_lines(copier: CopyMasker | CopyScanner, buffer: bytes) -> bytes:
         lines: list[bytes] = []
+        at, stop = 0, len(buffer)
         while at < stop:
             end = pass_over(buffer, at, stop, 1)
             lines.append(backend.message(backend.COPY_DATA, copier.message(buffer[at + HEADER_SIZE : end])))

@@ -12,7 +12,7 @@ from attrs import Factory, define, field, frozen
 
 from hoopd.protocols.postgres.backend import Column
 from hoopd.protocols.postgres.bounds import NONE, Bounds, Over
-from hoopd.protocols.postgres.copied import CopyMasker
+from hoopd.protocols.postgres.copied import CopyMasker, CopyScanner
 from hoopd.protocols.postgres.frontend import Bind
 from hoopd.protocols.postgres.judgement import Judged, Judgement, Refusal
 from hoopd.protocols.postgres.names import Change
@@ -110,6 +110,7 @@ class Run:
     ready: bool = False
     masks: Masks | None = None
     copier: CopyMasker | None = None
+    copy_scanner: CopyScanner | None = None
     record_masks: Masks | None = None
     rows: int = 0
     octets: int = 0

@@ -8,6 +8,7 @@ what runs inside functions has a context (field W). Specification: "Error and No
 
 from __future__ import annotations
 
+from hoopd.masking.detectors import Scanner
 from hoopd.protocols.postgres import backend
 from hoopd.protocols.postgres.codec import Fields, message
 
@@ -42,6 +43,18 @@ def scrubbed(payload: bytes) -> bytes:
         kept["M"] = b"text withheld by hoopd (SQLSTATE " + fields.get("C", b"?????") + b")"
         kept["D"] = _WHY
     return backend.error_payload(kept)
+
+
+def scanned(payload: bytes, scanner: Scanner) -> bytes:
+    """The payload of an ErrorResponse or NoticeResponse without what detectors find in it."""
+    return backend.error_payload({code: scanner(value) for code, value in backend.parse_error(payload).items()})
+
+
+def scanned_notification(payload: bytes, scanner: Scanner) -> bytes:
+    """A NotificationResponse whose payload text has nothing that detectors find."""
+    fields = Fields(payload, "NotificationResponse")
+    sender, channel, text = fields.take(4), fields.string(), fields.string()
+    return message(backend.NOTIFICATION, sender + channel + b"\0" + scanner(text) + b"\0")
 
 
 def notification(payload: bytes) -> bytes:

@@ -32,7 +32,14 @@ hold.update = { do = ["update"], by = ["group:leads"], wait = "15m" }
 deny.drop = { do = ["drop"], why = "use migrations" }
 """
 TARGET = Target("orders", "postgres", "db", 5432)
+DETECTING = """
+targets = ["orders"]
+mask.found = { detect = ["card", "email"], who = ["group:scanned"] }
+mask.card = { columns = ["customers.card"], show = "last4" }
+allow.all = { do = ["read", "write", "large-object", "listen"] }
+"""
 POLICY_SNAPSHOT = PolicySnapshot.load({"p.toml": POLICY}, {"orders": TARGET}, b"k" * 32)
+DETECTING_SNAPSHOT = PolicySnapshot.load({"p.toml": DETECTING}, {"orders": TARGET}, b"k" * 32)
 CUSTOMERS, ORDERS = 20000, 20001
 CARD = Column(b"card", CUSTOMERS, 2, 25)
 NAME = Column(b"name", CUSTOMERS, 1, 25)
