@@ -18,7 +18,8 @@ from hoopd.errors import HoopdError, TargetError, Unavailable
 from hoopd.flow.route import Notice, Route, Withdrawn
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.ssh.permission import Ask, Judged, Permission
-from hoopd.protocols.ssh.session import Limits, Session
+from hoopd.protocols.ssh.runs import Limits
+from hoopd.protocols.ssh.session import Session
 from hoopd.protocols.ssh.target import TargetConnection, connect
 from hoopd.values import Admission, Approval, Operation
 

@@ -10,7 +10,8 @@ from hoopd.protocols.ssh import messages
 from hoopd.protocols.ssh.channels import PACKET, WINDOW
 from hoopd.protocols.ssh.messages import ChannelRequest, Confirmation, Open, string
 from hoopd.protocols.ssh.permission import Judged, Permission
-from hoopd.protocols.ssh.session import Limits, Session
+from hoopd.protocols.ssh.runs import Limits
+from hoopd.protocols.ssh.session import Session
 from hoopd.values import Decision, HoldTerms, Operation
 
 HOLD = (HoldTerms("web.hold.x", ("group:leads",)),)

@@ -12,7 +12,8 @@ from hoopd.errors import Denied, HoopdError, PeerError, RecordError, TargetError
 from hoopd.protocols.ssh import messages
 from hoopd.protocols.ssh.channels import WINDOW
 from hoopd.protocols.ssh.messages import ChannelRequest, GlobalRequest, Open, number, string
-from hoopd.protocols.ssh.session import KEPT_MAX, Limits
+from hoopd.protocols.ssh.requests import KEPT_MAX
+from hoopd.protocols.ssh.runs import Limits
 from tests.protocols.ssh.playbook import Play
 
 

@@ -1,0 +1,347 @@
+"""Requests on channels: each that makes the target do something is an operation, and is answered in its turn; pure.
+
+What is not named here is refused. Specification: RFC 4254 section 6; OpenSSH's PROTOCOL, section 2, for those with its name in theirs.
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from attrs import define
+
+from hoopd.display import visible
+from hoopd.errors import PeerError
+from hoopd.policy import commands
+from hoopd.protocols.ssh import messages, operations
+from hoopd.protocols.ssh.channels import Channel, Kept
+from hoopd.protocols.ssh.messages import ChannelRequest, Reader
+from hoopd.protocols.ssh.operations import Refusal, Wanted
+from hoopd.protocols.ssh.runs import Run, Runs
+
+#: the shell's for "found, and must not be executed" (POSIX.1-2017, XCU section 2.8.2)
+REFUSED_STATUS = 126
+#: a channel that waits for a decision keeps so many requests of its client
+KEPT_MAX = 64
+#: SetEnv HOOPD_REASON=… says why; it goes no further
+REASON = "HOOPD_REASON"
+REASON_MAX = 1000
+#: of the environment that one channel may set
+VARIABLES_MAX = 100
+
+_SIGNALS = frozenset("ABRT ALRM FPE HUP ILL INT KILL PIPE QUIT SEGV TERM USR1 USR2".split())
+
+
+@define(eq=False)
+class Reply:
+    """An answer owed to a client for something that was forwarded. @ivar wanted: it asked for one."""
+
+    wanted: bool
+    accepted: Callable[[], None] | None = None
+    refused: Callable[[], None] | None = None
+
+
+class Requests:
+    """
+    @param session: L{hoopd.protocols.ssh.session.Session}, whose channels they are on.
+    """
+
+    def __init__(self, session: Any, runs: Runs) -> None:
+        self._session = session
+        self._runs = runs
+
+    def client_message(self, kind: int, payload: bytes) -> None:
+        request = ChannelRequest.read(payload)
+        channel = self._session.channel(request.recipient)
+        if channel.client.close_received:
+            raise PeerError("a request on a closed channel")
+        if channel.paused:
+            if len(channel.kept) >= KEPT_MAX:
+                raise PeerError("too many requests while an operation is held")
+            channel.kept.append((kind, payload))
+            return
+        known = _REQUESTS.get(request.kind)
+        if known is None or channel.kind != "session":
+            self._answer(channel, request, False)
+            return
+        known(self, channel, request)
+
+    def _answer(self, channel: Channel, request: ChannelRequest, good: bool) -> None:
+        """Answer a request that was not forwarded, behind the answers that come before it."""
+        if request.want_reply:
+            if channel.replies:
+                channel.replies.append(good)
+            else:
+                self._reply(channel, good)
+
+    def _reply(self, channel: Channel, good: bool) -> None:
+        number = messages.number(channel.client.theirs)
+        self._session.to_client.append((messages.SUCCESS if good else messages.FAILURE, number))
+
+    def _pass_on(
+        self,
+        channel: Channel,
+        request: ChannelRequest,
+        accepted: Callable[[], None] | None = None,
+        refused: Callable[[], None] | None = None,
+        answered: bool = False,
+    ) -> None:
+        """Forward a request. @param answered: the client has its answer already."""
+        wanted = request.want_reply or accepted is not None or refused is not None
+        forwarded = ChannelRequest(channel.target.theirs, request.kind, wanted, request.details)
+        self._session.to_target.append((messages.REQUEST, forwarded.encode()))
+        if wanted:
+            channel.replies.append(Reply(request.want_reply and not answered, accepted, refused))
+
+    def target_answers(self, kind: int, payload: bytes) -> None:
+        channel = self._session.channel(messages.read_recipient(payload))
+        if not channel.replies or not isinstance(channel.replies[0], Reply):
+            raise PeerError("an answer to no request")
+        good = kind == messages.SUCCESS
+        reply = channel.replies.popleft()
+        if reply.wanted:
+            self._reply(channel, good)
+        then = reply.accepted if good else reply.refused
+        if then is not None:
+            then()
+        while channel.replies and not isinstance(channel.replies[0], Reply):
+            self._reply(channel, channel.replies.popleft())
+
+    def _environment(self, channel: Channel, request: ChannelRequest) -> None:
+        reader = Reader(request.details)
+        name, value = reader.string().decode("utf-8", "backslashreplace"), reader.string()
+        reader.end()
+        if name == REASON:
+            said = value.decode("utf-8", "replace")
+            fits = len(said) <= REASON_MAX and visible(said) == said
+            if fits:
+                self._session.reason = said or None
+            self._answer(channel, request, fits)
+        elif any(fnmatchcase(name, pattern) for pattern in operations.HARMLESS):
+            self._pass_on(channel, request)
+        else:
+            self._variable(channel, request, name, value)
+
+    def _variable(self, channel: Channel, request: ChannelRequest, name: str, value: bytes) -> None:
+        """One that may change what a command means."""
+        setting = f"{name}={shlex.quote(value.decode('utf-8', 'backslashreplace'))}"
+        if len(channel.environment) >= VARIABLES_MAX:
+            self._answer(channel, request, False)
+            return
+        words, text = frozenset({"environment"}), f"set {setting}".encode()
+        set_ = functools.partial(channel.environment.append, setting)
+        self._permit(channel, request, words, text, (name,), then=set_)
+
+    def _terminal(self, channel: Channel, request: ChannelRequest) -> None:
+        reader = Reader(request.details)
+        reader.string()
+        size = reader.number(), reader.number()
+        if channel.pty or channel.run is not None:
+            self._answer(channel, request, False)
+            return
+        channel.size = size
+        self._pass_on(channel, request)
+
+    def _resized(self, channel: Channel, request: ChannelRequest) -> None:
+        reader = Reader(request.details)
+        size = reader.number(), reader.number()
+        if channel.size is None:
+            self._answer(channel, request, False)
+            return
+        channel.size = size
+        self._runs.sized(channel)
+        self._pass_on(channel, request)
+
+    def _signal(self, channel: Channel, request: ChannelRequest) -> None:
+        name = Reader(request.details).name()
+        if name in _SIGNALS and channel.run is not None:
+            self._pass_on(channel, request)
+        else:
+            self._answer(channel, request, False)
+
+    def _unchanged(self, channel: Channel, request: ChannelRequest) -> None:
+        self._pass_on(channel, request)
+
+    def _agent(self, channel: Channel, request: ChannelRequest) -> None:
+        words = frozenset({"forward-agent"})
+        self._permit(channel, request, words, b"forward the agent", (), "auth-agent@openssh.com")
+
+    def _x11(self, channel: Channel, request: ChannelRequest) -> None:
+        self._permit(channel, request, frozenset({"forward-x11"}), b"forward X11", (), "x11")
+
+    def _permit(
+        self,
+        channel: Channel,
+        request: ChannelRequest,
+        words: frozenset[str],
+        text: bytes,
+        objects: tuple[str, ...],
+        opens: str = "",
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """An operation that is over as soon as it is accepted. @param then: called when it is forwarded"""
+        wanted = operations.wanted(
+            words, text, self._session.login, self._session.reason, None, objects, request.kind.encode() + text
+        )
+
+        def go(number: int, approval: str | None) -> None:
+            def settled(outcome: str) -> None:
+                self._runs.settle(approval, outcome, outcome)
+
+            if opens:
+                self._session.expected.add(opens)
+            then()
+            self._pass_on(channel, request, lambda: settled("executed"), lambda: settled("failed"))
+            self._resume(channel)
+
+        def stop(refusal: Refusal) -> None:
+            self._answer(channel, request, False)
+            self._resume(channel)
+
+        channel.paused = True
+        self._session.permission.seek(wanted, go, stop, None, channel.number)
+
+    # -- what runs ---------------------------------------------------------------------------------------------
+
+    def _execute(self, channel: Channel, request: ChannelRequest) -> None:
+        command = Reader(request.details).string()
+        self._start(channel, request, "exec", self._command(channel, command))
+
+    def _command(self, channel: Channel, command: bytes) -> Wanted:
+        facts = {"pty": channel.pty, **commands.facts(command)}
+        # what was set before it is part of what is approved
+        said = b"".join(f"{each} ".encode() for each in channel.environment) + command
+        return operations.wanted(commands.classes(command), said, self._session.login, self._session.reason, facts)
+
+    def _shell(self, channel: Channel, request: ChannelRequest) -> None:
+        words, facts = frozenset({"shell"}), {"pty": channel.pty}
+        self._start(
+            channel,
+            request,
+            "shell",
+            operations.wanted(words, b"shell", self._session.login, self._session.reason, facts),
+        )
+
+    def _subsystem(self, channel: Channel, request: ChannelRequest) -> None:
+        name = Reader(request.details).name()
+        words = frozenset({"download", "upload"}) if name == "sftp" else frozenset({"subsystem"})
+        text = f"subsystem {name}".encode()
+        self._start(
+            channel,
+            request,
+            "subsystem",
+            operations.wanted(words, text, self._session.login, self._session.reason, {"subsystem": name}),
+        )
+
+    def _start(self, channel: Channel, request: ChannelRequest, kind: str, wanted: Wanted) -> None:
+        if channel.run is not None:
+            # RFC 4254 section 6.5: only one of them can succeed on a channel
+            self._answer(channel, request, False)
+            return
+        answered = False
+
+        def tell(text: str) -> None:
+            # whoever waits reads no reply; drivers do, and would time out: it is taken now, and refused in words
+            nonlocal answered
+            if not answered:
+                answered = True
+                self._answer(channel, request, True)
+            self.say(channel, text)
+
+        def go(number: int, approval: str | None) -> None:
+            if channel.target.close_sent:
+                self._runs.settle(approval, "failed", "the requester closed the channel")
+                return
+            run = self._runs.command(number, approval, kind, channel)
+            self._pass_on(channel, request, None, lambda: self._not_started(channel, run, answered), answered)
+            self._resume(channel)
+
+        def stop(refusal: Refusal) -> None:
+            self._refuse(channel, request, refusal, kind, answered)
+            self._resume(channel)
+
+        channel.paused = True
+        self._session.permission.seek(wanted, go, stop, tell, channel.number)
+
+    def _refuse(self, channel: Channel, request: ChannelRequest, refusal: Refusal, kind: str, answered: bool) -> None:
+        """Say why, and end the channel as a command that could not be executed does."""
+        self.say(channel, refusal.line)
+        if kind == "subsystem" and not answered:
+            self._answer(channel, request, False)
+        else:
+            if not answered:
+                self._answer(channel, request, True)
+            self._status(channel, REFUSED_STATUS)
+        channel.client.closing = True
+        channel.target.closing = True
+        channel.kept.clear()
+        self._session.flow(channel)
+
+    def _not_started(self, channel: Channel, run: Run, answered: bool) -> None:
+        self._runs.finish(channel, "the target refused the request", failed=True)
+        if answered:
+            self.say(channel, "hoopd: the target refused the request")
+            self._status(channel, REFUSED_STATUS)
+            channel.client.closing = True
+            channel.target.closing = True
+            self._session.flow(channel)
+
+    def _status(self, channel: Channel, status: int) -> None:
+        # behind what was said before it: what waits for room goes first
+        channel.client.drain(self._session.to_client)
+        ended = ChannelRequest(channel.client.theirs, "exit-status", False, messages.number(status))
+        self._session.to_client.append((messages.REQUEST, ended.encode()))
+
+    def say(self, channel: Channel, text: str) -> None:
+        """Tell the person at the client's end, on standard error."""
+        end = "\r\n" if channel.pty else "\n"
+        octets = (text.replace("\n", end) + end).encode("utf-8", "replace")
+        channel.client.send(messages.STDERR, octets, self._session.to_client)
+
+    def _resume(self, channel: Channel) -> None:
+        """What the client sent meanwhile, in its order."""
+        channel.paused = False
+        kept = channel.kept
+        while kept and not channel.paused:
+            one = kept.popleft()
+            if isinstance(one, Kept):
+                self._session.pass_data(channel, one.stream, bytes(one.octets))
+            else:
+                self._session.client_message(*one)
+        self._session.flow(channel)
+
+    def target_message(self, kind: int, payload: bytes) -> None:
+        request = ChannelRequest.read(payload)
+        channel = self._session.channel(request.recipient)
+        run = channel.run
+        if request.kind == "exit-status" and run is not None:
+            run.ended = f"exit {Reader(request.details).number()}"
+        elif request.kind == "exit-signal" and run is not None:
+            run.ended = f"signal {Reader(request.details).name()}"
+        elif request.kind not in ("xon-xoff", "eow@openssh.com"):
+            if request.want_reply:
+                self._session.to_target.append((messages.FAILURE, messages.number(channel.target.theirs)))
+            return
+        channel.client.drain(self._session.to_client)
+        passed = ChannelRequest(channel.client.theirs, request.kind, False, request.details)
+        self._session.to_client.append((messages.REQUEST, passed.encode()))
+        if request.want_reply:
+            self._session.to_target.append((messages.SUCCESS, messages.number(channel.target.theirs)))
+
+
+_REQUESTS: dict[str, Callable[[Requests, Channel, ChannelRequest], None]] = {
+    "env": Requests._environment,
+    "pty-req": Requests._terminal,
+    "window-change": Requests._resized,
+    "signal": Requests._signal,
+    "break": Requests._unchanged,
+    "eow@openssh.com": Requests._unchanged,
+    "auth-agent-req@openssh.com": Requests._agent,
+    "x11-req": Requests._x11,
+    "exec": Requests._execute,
+    "shell": Requests._shell,
+    "subsystem": Requests._subsystem,
+}
