@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hoopd.approvals import ceiling
 from hoopd.approvals.rows import Change
+from hoopd.approvals.words import warnings
 from hoopd.notices.notice import Notice, notice
 from hoopd.values import Approval
 
@@ -48,7 +50,7 @@ def told(change: Change) -> Notice | None:
         at,
         _fields(change),
         approval.redacted if waits else "",
-        _act(approval.id) if waits else (f"hoopctl approvals show {approval.id}",),
+        _act(approval) if waits else (f"hoopctl approvals show {approval.id}",),
         approval.revision,
     )
 
@@ -74,8 +76,9 @@ def _fields(change: Change) -> dict[str, Any]:
         "outcome": approval.outcome or None,
         "does": approval.classes,
         "tables": approval.objects,
-        "estimated_rows": "not known" if approval.estimated_rows is None else approval.estimated_rows,
+        "estimated_rows": _estimate(approval),
         "row_ceiling": approval.max_rows,
+        "mind": warnings({"facts": approval.facts}) or None,
         "rules": [terms.rule for terms in approval.holds],
         "why_held": [terms.why for terms in approval.holds if terms.why] or None,
         "approvers": [f"{terms.quorum} of {' or '.join(terms.by)}" for terms in approval.holds],
@@ -101,10 +104,21 @@ def _reach(approval: Approval) -> str | None:
     return None
 
 
-def _act(id: str) -> tuple[str, ...]:
+def _estimate(approval: Approval) -> int | str | None:
+    if approval.kind != "operation":
+        return None
+    return "not known" if approval.estimated_rows is None else approval.estimated_rows
+
+
+def _act(approval: Approval) -> tuple[str, ...]:
+    id, rows = approval.id, ""
+    try:
+        ceiling.chosen(approval, None)
+    except ValueError:
+        rows = " --max-rows N"  # its approver has to say how many
     return (
         f"hoopctl approvals show {id}",
-        f"hoopctl approvals approve {id} --reason '…'",
+        f"hoopctl approvals approve {id} --reason '…'{rows}",
         f"hoopctl approvals deny {id} --reason '…'",
     )
 

@@ -86,6 +86,21 @@ def test_a_held_operation_says_all_that_an_approver_has_to_know() -> None:
     assert ("deadline", "2026-09-21 14:28:20 UTC") in words.facts(told)
 
 
+def test_what_an_approver_should_mind_and_has_to_say() -> None:
+    terms = HoldTerms("a", ("group:x",), max_rows_factor=1.5)
+    facts = {"where": False, "in_transaction": True}
+    told = held.told(change("request", estimated_rows=None, max_rows=None, holds=(terms,), facts=facts))
+    assert told is not None
+    assert told.fields["mind"] == [
+        "no WHERE, or one that narrows nothing",
+        "in an open transaction: its requester may still roll it back",
+    ]
+    assert told.act[1] == "hoopctl approvals approve A-7KQ2M9 --reason '…' --max-rows N"
+    told = held.told(change("request", kind="window", scope="window"))
+    assert told is not None
+    assert "estimated_rows" not in told.fields
+
+
 def test_what_is_not_known_is_said() -> None:
     told = held.told(change("request", estimated_rows=None, reason=None, max_rows=None, facts={}))
     assert told is not None
