@@ -213,6 +213,9 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
         if check_files and issuer.revoked and not Path(issuer.revoked).is_file():
             reading.wrong(f"{key}.revoked", f"{issuer.revoked} is not there")
     channels.check(config.notify, config.notifications, reading.wrong, check_files)
+    if config.notify and config.processes.users and "notifier" not in config.processes.users:
+        why = "as the service's own user what talks to receivers, and its commands, could read the broker's state"
+        reading.wrong("processes.users.notifier", f"is missing where there are channels: {why}", "hoopd-notifier")
     _check_duties(config, reading)
     if not 0 <= config.policy.signatures <= 9:
         reading.wrong("policy.signatures", "must be from 0 to 9")

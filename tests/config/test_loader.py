@@ -184,3 +184,15 @@ def test_reference_is_in_the_documentation() -> None:
     assert reference() in page, (
         "run: python -m hoopd.ctl.main config reference, and paste it into docs/configuration.md"
     )
+
+
+def test_what_talks_to_receivers_is_not_the_broker_s_user(directory: Path) -> None:
+    channel = '[notify.pager]\nkind = "command"\nrun = ["/bin/true"]\n'
+    users = '[processes]\nusers = { worker = "hoopd-worker" }\n'
+    assert "processes.users.notifier: is missing where there are channels" in wrong(directory, channel + users)
+    (directory / "hoopd.toml").write_text(
+        GOOD + channel + users.replace("worker =", 'notifier = "hoopd-notifier", worker =')
+    )
+    assert load(str(directory)).notify
+    (directory / "hoopd.toml").write_text(GOOD + channel)
+    assert load(str(directory)).notify
