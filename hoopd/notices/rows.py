@@ -15,6 +15,9 @@ from hoopd.notices.notice import Notice
 #: what waits, what a receiver took, and what was tried for too long
 WAITING, DELIVERED, GIVEN_UP = "waiting", "delivered", "given-up"
 
+#: outcome of an attempt that reached no receiver, because of ourselves
+AWAY = "the notifier was away"
+
 STATES = (WAITING, DELIVERED, GIVEN_UP)
 
 _COLUMNS = "id, channel, kind, subject, state, posted_at, attempts, next_at, give_up_at, settled_at, outcome"
@@ -153,6 +156,13 @@ def again(tx: Any, id: str, attempts: int, next_at: float, outcome: str) -> None
     """It failed, and is tried again."""
     tx.execute(
         "UPDATE notices SET attempts = ?, next_at = ?, outcome = ? WHERE id = ?", (attempts, next_at, outcome, id)
+    )
+
+
+def hasten(tx: Any, now: float) -> None:
+    """What waits only because there was no notifier need not wait longer."""
+    tx.execute(
+        "UPDATE notices SET next_at = ? WHERE state = ? AND next_at > ? AND outcome = ?", (now, WAITING, now, AWAY)
     )
 
 

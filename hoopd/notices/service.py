@@ -105,7 +105,11 @@ class Notices:
     def attached(self, notifier: Any) -> None:
         """@param notifier: L{hoopd.interfaces.INotifier}, there for the first time or again."""
         self._notifier = notifier
-        self.wake()
+        now = self._clock.seconds()
+        hastened: Deferred[None] = self._store.transact(lambda tx: rows.hasten(tx, now))
+        # where the store is away everything waits for its own time
+        hastened.addErrback(lambda failure: failure.trap(HoopdError) and None)
+        hastened.addCallback(lambda _: self.wake())
 
     async def _tidy(self) -> None:
         before = self._clock.seconds() - self._settings.keep
@@ -231,22 +235,29 @@ class Notices:
         await self._tell_waiting(entry.id)
 
     async def _delivered(self, row: Row) -> Outcome:
-        channel = self._channels[row.entry.channel]
         try:
-            secret = await self._reveal(channel.secret) if channel.secret else Secret(b"")
-            delivery = render(channel, row.notice, row.entry.id, self._clock.seconds(), secret)
-            if self._notifier is None:
-                raise Unavailable("the notifier is away")
-            outcome: Outcome = await self._notifier.deliver(delivery)
-            return outcome
-        except KeyError:
-            return Outcome(False, f"the vault has no secret {channel.secret}: hoopctl vault put {channel.secret}")
-        except (HoopdError, ValueError) as error:
-            return Outcome(False, str(error)[:500])
+            return await self._asked(row)
         except Exception:
             # a notice that cannot be rendered must not stop its lane
             self.log.failure("notice {id} could not be sent", id=row.entry.id)
             return Outcome(False, "the gateway met an error of its own; its log says more")
+
+    async def _asked(self, row: Row) -> Outcome:
+        channel = self._channels[row.entry.channel]
+        try:
+            secret = await self._reveal(channel.secret) if channel.secret else Secret(b"")
+            delivery = render(channel, row.notice, row.entry.id, self._clock.seconds(), secret)
+        except KeyError:
+            return Outcome(False, f"the vault has no secret {channel.secret}: hoopctl vault put {channel.secret}")
+        except (HoopdError, ValueError) as error:
+            return Outcome(False, str(error)[:500])
+        if self._notifier is None:
+            return Outcome(False, rows.AWAY)
+        try:
+            outcome: Outcome = await self._notifier.deliver(delivery)
+        except Unavailable:
+            return Outcome(False, rows.AWAY)
+        return outcome
 
     async def _settle(self, id: str, state: str, attempts: int, outcome: str) -> None:
         now = self._clock.seconds()

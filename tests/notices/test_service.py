@@ -240,6 +240,20 @@ class Delivering(Case):
         self.world.notifier.answer = Unavailable("the broker went away before it answered")
         self.tell(HELD)
         assert [(entry.state, entry.attempts) for entry in self.entries()] == [("waiting", 1)]
+        # another one is there: nobody waits for the pause of before
+        self.world.notifier.answer = Unavailable("the broker went away before it answered")
+        self.world.clock.pump([1.0] * 300)
+        self.world.notifier.answer = Outcome(True, "status 200")
+        assert [entry.state for entry in self.entries()] == ["waiting"]
+        self.attach()
+        assert [entry.state for entry in self.entries()] == ["delivered"]
+
+    def test_another_notifier_hastens_nothing_that_a_receiver_refused(self) -> None:
+        self.attach()
+        self.world.notifier.answer = Outcome(False, "status 429", 90.0)
+        self.tell(HELD)
+        self.attach()
+        assert len(self.world.notifier.given) == 1
 
     def test_our_own_errors_stop_no_lane(self) -> None:
         self.attach()
