@@ -7,6 +7,7 @@ good as long as its fingerprint: policy and catalogue versions, identity, settin
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import cached_property
 from typing import Any
 
 from attrs import evolve, frozen
@@ -108,11 +109,11 @@ class Judgement:
         """Why it does not run, whatever was asked for ahead."""
         return self.refusal if self.unreasoned is None else None
 
-    @property
+    @cached_property
     def classes(self) -> frozenset[str]:
         return frozenset(word for each in self.statements for word in each.statement.classes)
 
-    @property
+    @cached_property
     def objects(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for each in self.statements for name in each.statement.objects))
 
