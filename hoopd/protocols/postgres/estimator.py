@@ -22,7 +22,7 @@ from hoopd.sql import estimates
 Rows = tuple["int | None", ...]
 
 #: seconds for all of one question, waiting behind others included: people and rules wait no longer for a guess
-PATIENCE = 3.0
+PATIENCE = 10.0
 #: questions that wait; with more, the answer is that nobody knows
 WAITING = 32
 #: seconds without a question after which the connection is closed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoopd.errors import TargetError
@@ -348,6 +348,7 @@ class Server:
         return (COMMITTED if good else UNDONE) + READY
 
 
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["BEGIN", "COMMIT", "ROLLBACK"]))), st.lists(st.booleans())
 )
