@@ -15,9 +15,11 @@ from hoopd.sql import changes, functions
 from hoopd.sql.catalogue import FIRST_USER_OID, Catalogue, Relation
 from hoopd.sql.conditions import PLACES, narrowed
 from hoopd.sql.grammar import Node, ParseTree, Unparsed, names, only, parse, walk
+from hoopd.sql.kinds import CLASSES, SPECIAL, WRITES
 from hoopd.sql.known import Known
 from hoopd.sql.named import NOBODY, Definition, Named, Overlay, resolved
-from hoopd.sql.variables import Effect, Variables, effective
+from hoopd.sql.session_settings import SessionSettings
+from hoopd.sql.variables import Effect
 from hoopd.values import Mask
 
 __all__ = ["Analysis", "Effect", "Question", "Reading", "SessionSettings", "Statement", "analyse", "undecodable"]
@@ -36,99 +38,6 @@ SECRET_RELATIONS = frozenset(
 SAMPLES = frozenset(
     "pg_statistic pg_stats pg_stats_ext pg_stats_ext_exprs pg_statistic_ext_data pg_largeobject".split()
 )
-
-_WRITES = {"InsertStmt": "insert", "UpdateStmt": "update", "DeleteStmt": "delete", "MergeStmt": "merge"}
-
-#: statement to its classes; what has an entry in L{_SPECIAL} gets more looks
-_CLASSES: dict[str, frozenset[str]] = {
-    kind: frozenset(words.split())
-    for words, kinds in {
-        "ddl create": "CreateStmt CreateTableAsStmt ViewStmt IndexStmt CreateSeqStmt CreateSchemaStmt "
-        "CreateDomainStmt CreateEnumStmt CreateRangeStmt CompositeTypeStmt DefineStmt CreateStatsStmt "
-        "CreateForeignTableStmt CommentStmt "
-        "CreatePolicyStmt CreateTrigStmt RuleStmt CreateCastStmt CreateConversionStmt CreateOpClassStmt "
-        "CreateOpFamilyStmt CreateTransformStmt CreateAmStmt CreatePublicationStmt SecLabelStmt "
-        "CreateEventTrigStmt ImportForeignSchemaStmt CreatedbStmt CreateExtensionStmt "
-        "CreateFunctionStmt CreateFdwStmt CreateForeignServerStmt",
-        "ddl create file": "CreateTableSpaceStmt",
-        "ddl create program": "CreatePLangStmt",
-        "ddl alter network": "AlterFdwStmt AlterForeignServerStmt",
-        "ddl alter": "AlterTableStmt RenameStmt AlterSeqStmt AlterDomainStmt AlterEnumStmt AlterObjectSchemaStmt "
-        "AlterObjectDependsStmt AlterOwnerStmt AlterTypeStmt AlterStatsStmt AlterPolicyStmt AlterOperatorStmt "
-        "AlterOpFamilyStmt AlterCollationStmt AlterTSDictionaryStmt AlterTSConfigurationStmt AlterFunctionStmt "
-        "AlterExtensionStmt AlterExtensionContentsStmt AlterPublicationStmt "
-        "AlterTableMoveAllStmt AlterTableSpaceOptionsStmt AlterDatabaseStmt AlterDatabaseSetStmt "
-        "AlterDatabaseRefreshCollStmt AlterEventTrigStmt",
-        "ddl drop": "DropStmt DropOwnedStmt DropdbStmt DropTableSpaceStmt",
-        "write truncate": "TruncateStmt",
-        "ddl grant": "GrantStmt AlterDefaultPrivilegesStmt ReassignOwnedStmt",
-        "role": "CreateRoleStmt AlterRoleStmt AlterRoleSetStmt DropRoleStmt GrantRoleStmt",
-        "role network": "CreateUserMappingStmt AlterUserMappingStmt DropUserMappingStmt CreateSubscriptionStmt "
-        "AlterSubscriptionStmt DropSubscriptionStmt",
-        "write maintenance": "RefreshMatViewStmt",
-        "maintenance": "VacuumStmt ClusterStmt ReindexStmt CheckPointStmt",
-        "program": "LoadStmt",
-        "session-privileged": "AlterSystemStmt",
-        "write": "InsertStmt UpdateStmt DeleteStmt MergeStmt",
-        "transaction": "TransactionStmt ConstraintsSetStmt",
-        "session": "DiscardStmt DeallocateStmt ClosePortalStmt UnlistenStmt",
-        "cursor": "FetchStmt DeclareCursorStmt",
-        "introspect": "VariableShowStmt",
-        "lock": "LockStmt",
-        "listen": "ListenStmt",
-        "notify": "NotifyStmt",
-        "call": "CallStmt",
-        "do": "DoStmt",
-    }.items()
-    for kind in kinds.split()
-}
-
-#: DROP names these as plain lists of strings
-_RELATIONS = frozenset(
-    "OBJECT_TABLE OBJECT_VIEW OBJECT_MATVIEW OBJECT_FOREIGN_TABLE OBJECT_SEQUENCE OBJECT_INDEX".split()
-)
-
-#: languages whose functions reach nothing but the database
-_SANDBOXED = frozenset(("sql", "plpgsql", "pltcl", "plperl", "plv8"))
-
-
-@frozen
-class SessionSettings:
-    """What a statement's meaning depends on; the fingerprint under which decisions are cached.
-
-    @ivar temporary: counts the temporary objects that the session made.
-    @ivar variables: what the session has set, and in which part of its transaction.
-    @ivar began: C{search_path} as the client set it at start-up, or None.
-    """
-
-    database: str = ""
-    role: str = ""
-    search_path: tuple[str, ...] = ("public",)
-    standard_conforming_strings: bool = True
-    client_encoding: str = "UTF8"
-    temporary: int = 0
-    variables: Variables = field(factory=Variables)
-    began: tuple[str, ...] | None = None
-    login: str = ""
-
-    def after(self, effect: Effect | None, catalogue: Catalogue | None) -> SessionSettings:
-        """Those of the statement behind one with C{effect}. @raise LookupError: see L{Variables.after}"""
-        moved = self.variables.after(effect)
-        return self if moved == self.variables else evolve(self, variables=moved).resolved(catalogue)
-
-    def resolved(self, catalogue: Catalogue | None) -> SessionSettings:
-        """With role and path as C{variables} have them."""
-        path, role = self.variables.get("search_path"), self.variables.get("role")
-        login = self.login or self.role
-        present = str(role) if role is not None else login
-        names = path if isinstance(path, tuple) else self.began
-        if catalogue is None:
-            return evolve(self, role=present, login=login, search_path=names or self.search_path)
-        if names is None and role is None:
-            found = catalogue.search_path
-        else:
-            found = effective(names if names is not None else catalogue.path, present, catalogue.usable)
-        return evolve(self, role=present, login=login, search_path=found)
 
 
 @frozen
@@ -154,7 +63,7 @@ class Statement:
     unknown_functions: tuple[str, ...] = ()
     refused: str = ""
     #: under which it is looked at: statements before it in the same text count
-    settings: SessionSettings = SessionSettings()
+    settings: SessionSettings = field(factory=SessionSettings)
     #: what the name in it stands for: the cursor whose rows it returns, or the statement that it executes
     source: Definition | None = field(default=None, eq=False, repr=False)
     #: what has been worked out of it already, where C{node} is not here
@@ -284,11 +193,11 @@ def _named_statement(
 def _statement(kind: str, node: Node, text: bytes, settings: SessionSettings, catalogue: Catalogue | None) -> Statement:
     found = _Findings(settings, catalogue)
     found.read(kind, node)
-    special = _SPECIAL.get(kind)
+    special = SPECIAL.get(kind)
     if special is not None:
         special(found, node)
-    elif kind in _CLASSES:
-        found.classes |= _CLASSES[kind]
+    elif kind in CLASSES:
+        found.classes |= CLASSES[kind]
     else:
         found.refused = f"{kind.removesuffix('Stmt')} statements are not known to hoopd"
     if found.configures and not found.refused:
@@ -368,8 +277,8 @@ class _Findings:
                 self.classes |= {"ddl", "create"}
             elif tag == "LockingClause":
                 self.classes.add("lock")
-            if tag in _WRITES:
-                self.classes |= {"write", _WRITES[tag]}
+            if tag in WRITES:
+                self.classes |= {"write", WRITES[tag]}
             if "relname" in body and tag in ("", "RangeVar"):
                 relations.append(body)
         for each in relations:
@@ -482,132 +391,3 @@ class _Findings:
             self.classes.add("write")
         if self.classes & {"write", "ddl"} and "SelectStmt" in self.tags and self.user_relation:
             self.classes.add("read")
-
-
-def _select(found: _Findings, node: Node) -> None:
-    if node.get("intoClause"):
-        found.classes |= {"ddl", "create"}
-
-
-def _copy(found: _Findings, node: Node) -> None:
-    if node.get("is_program"):
-        found.classes |= {"copy-program", "program"}
-    elif node.get("filename"):
-        found.classes |= {"copy-file", "file"}
-    if node.get("is_from"):
-        found.classes |= {"copy-in", "write", "insert"}
-    else:
-        found.classes.add("copy-out")
-        found.reading()
-
-
-def _explain(found: _Findings, node: Node) -> None:
-    kind, _ = only(node.get("query"))
-    found.classes.add("explain")
-    analyze = False
-    for option in node.get("options", ()):
-        body = only(option)[1]
-        if body.get("defname", "").lower() == "analyze":
-            argument = only(body.get("arg"))[1]
-            analyze = str(argument.get("sval", argument.get("boolval", "on"))).lower() not in ("off", "false", "0")
-    if not analyze:
-        # planning alone writes nothing; functions that it may run count as before
-        found.classes -= {"write", "insert", "update", "delete", "merge", "ddl", "create"}
-    elif kind in _CLASSES:
-        found.classes |= _CLASSES[kind]
-    found.user_relation = found.user_relation or kind in _WRITES
-
-
-#: CURSOR_OPT_HOLD of parsenodes.h
-_HOLD = 0x0020
-
-
-def _declare(found: _Findings, node: Node) -> None:
-    found.classes.add("cursor")
-    if found.configures:
-        found.refused = "set_config() in a cursor cannot be followed"
-    found.effect = Effect("declare", node.get("portalname"), "hold" if node.get("options", 0) & _HOLD else None)
-
-
-def _prepare(found: _Findings, node: Node) -> None:
-    # what it prepares is judged when it is executed: nothing of it runs before
-    found.classes.clear()
-    found.classes.add("prepare")
-    found.effect = Effect("prepare", node.get("name"))
-
-
-def _execute(found: _Findings, node: Node) -> None:
-    found.classes.add("execute")
-
-
-def _lock(found: _Findings, node: Node) -> None:
-    # ACCESS SHARE is what every SELECT takes
-    found.classes.add("read" if node.get("mode") == 1 else "lock")
-
-
-def _domain(found: _Findings, node: Node) -> None:
-    # the check is kept, not run
-    found.classes -= {"function"}
-    found.functions.clear()
-    found.classes |= {"ddl", "create"}
-
-
-def _create(found: _Findings, node: Node) -> None:
-    found.classes |= {"ddl", "create"}
-    relation = node.get("relation") or node.get("view") or (node.get("into") or {}).get("rel") or {}
-    if relation.get("relpersistence") == "t":
-        found.effect = Effect("temporary", relation.get("relname"))
-
-
-def _create_function(found: _Findings, node: Node) -> None:
-    found.classes |= {"ddl", "create"}
-    for option in node.get("options", ()):
-        body = only(option)[1]
-        if body.get("defname") == "language":
-            language = only(body.get("arg"))[1].get("sval", "").lower()
-            if language not in _SANDBOXED:
-                # C, internal, and the untrusted languages reach files, programs and memory
-                found.classes.add("program")
-
-
-def _create_foreign(found: _Findings, node: Node) -> None:
-    found.classes |= {"ddl", "create", "network"}
-    for option in node.get("options", ()):
-        name = only(option)[1].get("defname", "").lower()
-        found.classes |= {"program"} if name == "program" else {"file"} if name == "filename" else set()
-
-
-def _drop(found: _Findings, node: Node) -> None:
-    found.classes |= {"ddl", "drop"}
-    if node.get("removeType", "") in _RELATIONS:
-        for each in node.get("objects", ()):
-            name = names(only(each)[1].get("items"))
-            if name:
-                found.named(name[-2] if len(name) > 1 else "", name[-1])
-
-
-_SPECIAL: dict[str, Any] = {
-    "DropStmt": _drop,
-    "CreateFunctionStmt": _create_function,
-    "CreateForeignTableStmt": _create_foreign,
-    "CreateForeignServerStmt": _create_foreign,
-    "CreateFdwStmt": _create_foreign,
-    "ImportForeignSchemaStmt": _create_foreign,
-    "VariableSetStmt": changes.variable_set,
-    "VariableShowStmt": changes.variable_show,
-    "TransactionStmt": changes.transaction,
-    "SelectStmt": _select,
-    "CopyStmt": _copy,
-    "ExplainStmt": _explain,
-    "DeclareCursorStmt": _declare,
-    "DiscardStmt": changes.discard,
-    "DeallocateStmt": changes.deallocate,
-    "PrepareStmt": _prepare,
-    "ExecuteStmt": _execute,
-    "ClosePortalStmt": changes.close_portal,
-    "LockStmt": _lock,
-    "CreateDomainStmt": _domain,
-    "CreateStmt": _create,
-    "CreateTableAsStmt": _create,
-    "ViewStmt": _create,
-}

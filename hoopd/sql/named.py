@@ -20,7 +20,7 @@ _BY_NAME = frozenset({"ExecuteStmt", "FetchStmt"})
 class Definition:
     """
     @ivar inner: C{text} is a PREPARE or DECLARE.
-    @ivar settings: L{hoopd.sql.analysis.SessionSettings} when a cursor was opened; None for a statement, which the server
+    @ivar settings: L{hoopd.sql.session_settings.SessionSettings} when a cursor was opened; None for a statement, which the server
         plans anew.
     @ivar source: whatever stands for it where it was kept.
     """

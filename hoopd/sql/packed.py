@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from hoopd import values
-from hoopd.sql import analysis, copying, known, lineage, named, shapes, variables
+from hoopd.sql import analysis, copying, known, lineage, named, session_settings, shapes, variables
 from hoopd.sql.analysis import Question, Reading, Statement
 from hoopd.sql.catalogue import Catalogue, Relation
 from hoopd.sql.coverage import Coverage
@@ -80,7 +80,7 @@ def pack_reading(reading: Reading, catalogue: Catalogue) -> bytes:
 #: the values that an answer is made of
 _VALUES = {
     (each.__module__, each.__qualname__): each
-    for module in (analysis, copying, known, lineage, named, shapes, variables)
+    for module in (analysis, copying, known, lineage, named, session_settings, shapes, variables)
     for each in vars(module).values()
     if isinstance(each, type) and attrs.has(each) and each.__module__ == module.__name__
 } | {(values.__name__, "Mask"): Mask, (known.__name__, "UNREAD"): UNREAD}

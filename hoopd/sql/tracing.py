@@ -12,9 +12,10 @@ from typing import Any
 from hoopd.sql.analysis import SAMPLES, SECRET_RELATIONS
 from hoopd.sql.catalogue import Catalogue, Relation
 from hoopd.sql.coverage import Coverage
-from hoopd.sql.expressions import Expressions, Refused
+from hoopd.sql.expressions import Refused
 from hoopd.sql.grammar import Node, names, only
 from hoopd.sql.shapes import CLEAR, OPAQUE, UNKNOWN, Item, Output, Scope, Source, Trace, covered, masked, union
+from hoopd.sql.writes import Writes
 
 #: queries of one statement that are looked at: nested WITH RECURSIVE may be looked at three times each
 _BUDGET = 5_000
@@ -24,11 +25,8 @@ _BUDGET = 5_000
 _ROUNDS = 3
 
 
-class Tracer(Expressions):
-    """One walk over one statement. @raise Refused: from any method, for a use of masked columns that reveals them.
-
-    @ivar ruled: what a write returns is made by rules or triggers of its table, whatever the server says it is.
-    """
+class Tracer(Writes):
+    """One walk over one statement. @raise Refused: from any method, for a use of masked columns that reveals them."""
 
     def __init__(
         self,
@@ -40,7 +38,6 @@ class Tracer(Expressions):
     ) -> None:
         super().__init__(cover, catalogue.operators, trust, search_path, lenient)
         self.catalogue = catalogue
-        self.ruled = False
         self._queries = 0
 
     def top(self) -> Scope:
@@ -53,10 +50,10 @@ class Tracer(Expressions):
         if kind == "SelectStmt":
             return self.query(body, scope)
         write = {
-            "InsertStmt": self._insert,
-            "UpdateStmt": self._update,
-            "DeleteStmt": self._delete,
-            "MergeStmt": self._merge,
+            "InsertStmt": self.insert,
+            "UpdateStmt": self.update,
+            "DeleteStmt": self.delete,
+            "MergeStmt": self.merge,
         }[kind]
         return write(body, self._with(body, scope))
 
@@ -77,12 +74,12 @@ class Tracer(Expressions):
         return found
 
     def _select(self, body: Node, inner: Scope) -> Source:
-        scope = self._from(body.get("fromClause", []), inner)
+        scope = self.sources_of(body.get("fromClause", []), inner)
         for key, what in (("whereClause", "a condition"), ("havingClause", "a condition")):
             if body.get(key):
                 self.condition(body[key], scope, what)
         targets = [only(each)[1] for each in body.get("targetList", [])]
-        found = self._targets(targets, scope)
+        found = self.outputs_of(targets, scope)
         for each in body.get("windowClause", []):
             window = only(each)[1]
             for key in ("partitionClause", "orderClause", "startOffset", "endOffset"):
@@ -97,7 +94,7 @@ class Tracer(Expressions):
         self._limit(body, inner)
         return found
 
-    def _targets(self, targets: Sequence[Node], scope: Scope) -> Source:
+    def outputs_of(self, targets: Sequence[Node], scope: Scope) -> Source:
         outputs: list[Output] = []
         rest: Trace | None = None
         for target in targets:
@@ -228,7 +225,7 @@ class Tracer(Expressions):
 
     # -- FROM --------------------------------------------------------------------------------------------------
 
-    def _from(self, nodes: Sequence[Any], inner: Scope) -> Scope:
+    def sources_of(self, nodes: Sequence[Any], inner: Scope) -> Scope:
         scope = inner
         for each in nodes:
             scope = scope.plus(*self._item(each, scope))
@@ -240,7 +237,7 @@ class Tracer(Expressions):
         alias = body.get("alias") or {}
         label, labels = alias.get("aliasname", ""), names(alias.get("colnames"))
         if tag == "RangeVar":
-            return (Item.of(self._aliased(self.relation(body, scope.ctes), label, labels)),)
+            return (Item.of(self.aliased(self.relation(body, scope.ctes), label, labels)),)
         if tag == "RangeSubselect":
             kind, query = only(body.get("subquery"))
             around = scope if body.get("lateral") else scope.beside()
@@ -256,10 +253,6 @@ class Tracer(Expressions):
         # XMLTABLE, JSON_TABLE and what later versions bring: rows and failures depend on their input
         self.condition([value for value in body.values() if isinstance(value, dict | list)], scope, "FROM")
         return (Item.of(Source(label, (), self.trace(node, scope))),)
-
-    @staticmethod
-    def _aliased(source: Source, label: str, labels: Sequence[str]) -> Source:
-        return source.renamed(label, labels) if label else source
 
     def _function(self, body: Node, scope: Scope, label: str) -> Source:
         """Its columns' names are not known (they depend on its type): any name may be one of them."""
@@ -340,106 +333,6 @@ class Tracer(Expressions):
             rest = None if star is not None else union([source.whole for source in sources])
             return (Item.of(Source("", star or (), rest).renamed(label, labels)),)
         return (Item(sources, star),)
-
-    # -- writes ------------------------------------------------------------------------------------------------
-
-    def _insert(self, body: Node, scope: Scope) -> Source:
-        target = self._target(body, scope)
-        if covered(target.whole):
-            self.named = True
-        if body.get("selectStmt"):
-            found = self.query(only(body["selectStmt"])[1], scope)
-            self.copied(found.whole)
-        inner = scope.plus(Item.of(target))
-        conflict = body.get("onConflictClause") or {}
-        if conflict:
-            inner = inner.plus(Item.of(target.renamed("excluded")))
-            infer = conflict.get("infer") or {}
-            for each in infer.get("indexElems", []):
-                element = only(each)[1]
-                column = target.named(element["name"]) if "name" in element else self.trace(element, inner)
-                if column is None or masked(column):
-                    raise Refused("ON CONFLICT would compare a masked column", column or target.whole)
-            self.condition(infer.get("whereClause") or [], inner, "a condition")
-            self._assign(conflict.get("targetList", []), target, inner)
-            self.condition(conflict.get("whereClause") or [], inner, "a condition")
-        return self._returning(body, target, scope)
-
-    def _update(self, body: Node, scope: Scope) -> Source:
-        target = self._target(body, scope)
-        inner = self._from(body.get("fromClause", []), scope.plus(Item.of(target)))
-        self._assign(body.get("targetList", []), target, inner)
-        self.condition(body.get("whereClause") or [], inner, "a condition")
-        return self._returning(body, target, inner, True)
-
-    def _delete(self, body: Node, scope: Scope) -> Source:
-        target = self._target(body, scope)
-        inner = self._from(body.get("usingClause", []), scope.plus(Item.of(target)))
-        self.condition(body.get("whereClause") or [], inner, "a condition")
-        return self._returning(body, target, inner, True)
-
-    def _merge(self, body: Node, scope: Scope) -> Source:
-        target = self._target(body, scope)
-        inner = self._from([body.get("sourceRelation")], scope.plus(Item.of(target)))
-        self.condition(body.get("joinCondition"), inner, "a join condition")
-        for each in body.get("mergeWhenClauses", []):
-            clause = only(each)[1]
-            self.condition(clause.get("condition") or [], inner, "a condition")
-            self._assign(clause.get("targetList", []), target, inner)
-            self._given(clause.get("values", []), inner)
-        # versions differ in what * gives here
-        return self._returning(body, target, inner, True, star=None)
-
-    def _target(self, body: Node, scope: Scope) -> Source:
-        relation = body.get("relation") or {}
-        label = (relation.get("alias") or {}).get("aliasname", "")
-        return self._aliased(self.relation(relation, {}), label, ())
-
-    def _assign(self, targets: Sequence[Any], target: Source, scope: Scope) -> None:
-        for each in targets:
-            assignment = only(each)[1]
-            column = target.named(assignment.get("name", ""))
-            if column is None or covered(column):
-                self.named = self.named or covered(target.whole)
-            self._given(assignment.get("val"), scope)
-            self.trace(assignment.get("indirection", []), scope)
-
-    def _given(self, value: Any, scope: Scope) -> None:
-        if value:
-            self.copied(self.trace(value, scope))
-
-    @staticmethod
-    def copied(found: Trace) -> None:
-        """Check what is written into a table: from there it could be read in clear."""
-        if covered(found):
-            raise Refused("masked columns may not be copied into another table", found)
-        if masked(found):
-            raise Refused(
-                "what a function that hoopd does not know returns may not be stored where columns are masked", found
-            )
-
-    def _returning(
-        self,
-        body: Node,
-        target: Source,
-        scope: Scope,
-        within: bool = False,
-        star: tuple[Output, ...] | None = (),
-    ) -> Source:
-        clause = body.get("returningClause") or {}
-        targets = [only(each)[1] for each in clause.get("exprs", [])]
-        inner = scope if within else scope.plus(Item.of(target))
-        # old and new rows (PostgreSQL 18), under these names or others of the statement's choice
-        labels = ["old", "new", *(only(each)[1].get("value", "") for each in clause.get("options", []))]
-        rows = Item(tuple(target.renamed(label) for label in labels), star)
-        found = self._targets(targets, inner.plus(rows))
-        relation = body.get("relation") or {}
-        table = self.catalogue.find(relation.get("schemaname", ""), relation.get("relname", ""), self.search_path)
-        if table is None or table.oid not in self.catalogue.ruled:
-            return found
-        self.ruled = True
-        columns = tuple(Output(each.name, each.trace | OPAQUE) for each in found.columns)
-        return Source("", columns, None if found.rest is None else found.rest | OPAQUE)
 
 
 def _merged(left: Source, right: Source) -> Source:
