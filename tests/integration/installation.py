@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,11 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "processes": {"drain": "3s", "restart_delay": "50ms", "restart_delay_max": "500ms", "silent": "60s"},
     "audit": {"checkpoint_every": "1s", "segment_every": "1s", "origin": "test.hoopd/ledger"},
 }
+
+#: seconds without a new line after which the log has said all: many times what its lines gather for
+QUIET = 0.3
+#: seconds after which a log that never stops is taken as it is
+QUIET_MAX = 5.0
 
 Done = subprocess.CompletedProcess[str]
 
@@ -252,7 +258,8 @@ class Gateway:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
-        """The log's JSON lines, of one name or all."""
+        """The log's JSON lines, of one name or all, once it has stopped growing: lines gather before they are written."""
+        self._quiet()
         found = []
         for line in self.text().splitlines():
             start = line.find('{"')
@@ -261,6 +268,16 @@ class Gateway:
                 if isinstance(event, dict) and event and (not name or name in event.values()):
                     found.append(event)
         return found
+
+    def _quiet(self) -> None:
+        """Wait until the log has not grown for a while, which a busy machine may take to write its last lines."""
+        until_ = time.monotonic() + QUIET_MAX
+        size, since = -1, time.monotonic()
+        while time.monotonic() < until_ and time.monotonic() - since < QUIET:
+            now = self.log.stat().st_size if self.log.exists() else 0
+            if now != size:
+                size, since = now, time.monotonic()
+            time.sleep(QUIET / 10)
 
     def children(self) -> dict[int, str]:
         """Process id to name of every living child: C{broker}, C{worker/postgres/1} …"""

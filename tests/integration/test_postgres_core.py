@@ -332,7 +332,8 @@ class LargeTests(GatewayCase):
         wanted = ("SELECT 1", "SELECT 1", "54011", "SELECT 1", "2000 statements", "42601", "5000 names")
         for outcome, part in zip(outcomes, wanted, strict=True):
             self.assertIn(part, outcome)
-        self.assertLess(longest[0], 0.2)
+        # 11 ms on a quiet machine; read in this process the slowest of them took 6 s
+        self.assertLess(longest[0], 1.0)
 
 
 class HoldTests(GatewayCase):
