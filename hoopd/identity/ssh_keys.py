@@ -13,8 +13,7 @@ from typing import Any
 
 import attrs
 from attrs import frozen
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, SSHCertificate, SSHCertificateType
+from cryptography.hazmat.primitives.serialization import SSHCertificateType
 
 from hoopd.errors import Denied, PeerError
 from hoopd.identity import duties as duty_rules
@@ -233,31 +232,15 @@ class SshKeys:
             return None, str(error)
         now, serial = self._clock.seconds(), ""
         if shown.certificate is not None:
-            why = self._certified(shown.certificate, now)
+            ours = [keys.parse(one.public).blob for one in self._authorities.generations("client")]
+            why = keys.certificate_problem(shown.certificate, ours, SSHCertificateType.USER, now)
             if why:
-                return None, why
+                return None, f"a certificate is no proof: {why}"
             serial = str(shown.certificate.serial)
         answer: tuple[Identity | None, str] = await self._store.transact(
             lambda tx: _bearer(tx, shown.fingerprint, serial, now, self._conflicts)
         )
         return answer
-
-    def _certified(self, certificate: SSHCertificate, now: float) -> str:
-        """Why a certificate is none of ours, or C{""}."""
-        issuer = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-        if issuer not in [one.public for one in self._authorities.generations("client")]:
-            return "a certificate of somebody else's authority"
-        try:
-            certificate.verify_cert_signature()
-        except InvalidSignature:
-            return "a certificate with a wrong signature"
-        if certificate.type is not SSHCertificateType.USER:
-            return "no user's certificate"
-        if not certificate.valid_after <= now < certificate.valid_before:
-            return "a certificate that is not valid now"
-        if certificate.critical_options:
-            return "a certificate with options that are not known here"
-        return ""
 
 
 def _parsed(line: str) -> keys.Shown:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, SSHCertificate, SSHCertificateType
+from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType
 
 from hoopd.config.schema import Listener
 from hoopd.errors import PeerError, TargetError
@@ -147,19 +146,7 @@ def _trusted(tx: Transaction, target: str) -> list[TrustedHost]:
 
 def _certified(target: Target, certificate: SSHCertificate, authorities: set[bytes], now: float) -> str:
     """Why a certificate is not good for C{target}, or C{""}."""
-    issuer = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split(b" ")[1]
-    if base64.b64decode(issuer) not in authorities:
-        return "its authority is not among host_keys"
-    try:
-        certificate.verify_cert_signature()
-    except InvalidSignature:
-        return "its signature is wrong"
-    if certificate.type is not SSHCertificateType.HOST:
-        return "it is no host's"
-    if not certificate.valid_after <= now < certificate.valid_before:
-        return "it is not valid now"
-    if target.host.encode() not in certificate.valid_principals:
+    problem = keys.certificate_problem(certificate, authorities, SSHCertificateType.HOST, now)
+    if not problem and target.host.encode() not in certificate.valid_principals:
         return f"it does not name {target.host}"
-    if certificate.critical_options:
-        return "it has critical options, of which none is known for hosts"
-    return ""
+    return problem

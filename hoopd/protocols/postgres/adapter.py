@@ -68,7 +68,7 @@ class ClientConnection(Protocol):
     def connectionMade(self) -> None:
         self._factory.liveness.keep(self.transport)
         self._worker.opened(self)
-        self._factory.arrived(self)
+        self._factory.unproven.arrived(self)
         self._timer = self._worker.reactor.callLater(self._worker.config.login_timeout, self._too_slow)
 
     def _too_slow(self) -> None:
@@ -94,7 +94,7 @@ class ClientConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._close(self._ended or "the client closed the connection")
-        self._factory.left(self)
+        self._factory.unproven.known(self)
         self._worker.closed(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -157,7 +157,7 @@ class ClientConnection(Protocol):
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-        self._factory.known(self)
+        self._factory.unproven.known(self)
 
     # -- before the login --------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -21,6 +20,7 @@ from hoopd.protocols.postgres.ahead import Ahead
 from hoopd.protocols.postgres.catalogue_reader import Catalogues
 from hoopd.protocols.postgres.judgement import Judgement
 from hoopd.protocols.postgres.session import CoreLimits
+from hoopd.protocols.unproven import Unproven
 from hoopd.secret import Secret
 from hoopd.sql.pool import ParserPool
 from hoopd.values import Asked
@@ -31,6 +31,7 @@ class PostgresFactory(Factory):
     @param worker: L{hoopd.interfaces.IWorker}
     @ivar cache: judgements, shared by all sessions of this worker.
     @ivar liveness: how peers that vanished are found, on both legs.
+    @ivar unproven: clients without login.
     """
 
     noisy = False
@@ -52,25 +53,10 @@ class PostgresFactory(Factory):
             loud_rows=worker.config.break_glass_rows,
             loud_bytes=worker.config.break_glass_bytes,
         )
-        self._unknown: OrderedDict[ClientConnection, None] = OrderedDict()
+        self.unproven = Unproven(worker.config.max_unauthenticated)
 
     def buildProtocol(self, addr: Any) -> ClientConnection:
         return ClientConnection(self, addr)
-
-    def arrived(self, client: ClientConnection) -> None:
-        """A client without login. Where there are too many the oldest goes: an honest login takes no second."""
-        self._unknown[client] = None
-        if len(self._unknown) > self.worker.config.max_unauthenticated:
-            oldest, _ = self._unknown.popitem(last=False)
-            oldest.too_many()
-
-    def known(self, client: ClientConnection) -> None:
-        """It has logged in, or has ended."""
-        self._unknown.pop(client, None)
-
-    def left(self, client: ClientConnection) -> None:
-        """It is gone."""
-        self._unknown.pop(client, None)
 
 
 @implementer(IProtocolPlugin)

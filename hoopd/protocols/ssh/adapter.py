@@ -65,7 +65,7 @@ class ClientConnection(ServerTransport):
         """Conch's name."""
         self._plugin.liveness.keep(self.transport)
         self._worker.opened(self)
-        self._plugin.arrived(self)
+        self._plugin.unproven.arrived(self)
         self._timer = self.clock.callLater(self._worker.config.login_timeout, self._too_slow)
         super().connectionMade()
 
@@ -80,7 +80,7 @@ class ClientConnection(ServerTransport):
         """Conch's name."""
         super().connectionLost(reason)
         self._close(self._over or "the client closed the connection")
-        self._plugin.left(self)
+        self._plugin.unproven.known(self)
         self._worker.closed(self)
 
     def receiveError(self, reasonCode: int, description: bytes) -> None:
@@ -118,7 +118,7 @@ class ClientConnection(ServerTransport):
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-        self._plugin.known(self)
+        self._plugin.unproven.known(self)
 
     # -- who it is ---------------------------------------------------------------------------------------------
 

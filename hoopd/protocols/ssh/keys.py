@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Collection
 
 from attrs import frozen
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     SSHCertificate,
+    SSHCertificateType,
     load_ssh_public_identity,
 )
 from twisted.conch.ssh.keys import Key
@@ -124,6 +126,35 @@ def _application(kind: bytes, blob: bytes) -> bytes | None:
     for _ in range(2 + certified + family.startswith(b"ecdsa")):
         reader.string()
     return reader.string()
+
+
+def issuer(certificate: SSHCertificate) -> bytes:
+    """The key that made it, in wire form."""
+    shown = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return base64.b64decode(shown.split(b" ")[1])
+
+
+def certificate_problem(
+    certificate: SSHCertificate, authorities: Collection[bytes], kind: SSHCertificateType, now: float
+) -> str:
+    """Why a certificate is not good, or C{""}; whom it names is the caller's to check.
+
+    @param authorities: keys that may have made it, in wire form.
+    @param now: seconds since the epoch.
+    """
+    if issuer(certificate) not in authorities:
+        return "it is of an authority that is not trusted for that"
+    try:
+        certificate.verify_cert_signature()
+    except InvalidSignature:
+        return "its signature is wrong"
+    if certificate.type is not kind:
+        return "it is of another kind"
+    if not certificate.valid_after <= now < certificate.valid_before:
+        return "it is not valid now"
+    if certificate.critical_options:
+        return "it has critical options that are not known here"
+    return ""
 
 
 def check_signature(blob: bytes, algorithm: bytes, signature: bytes, signed: bytes) -> Shown:

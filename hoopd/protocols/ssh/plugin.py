@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hoopd.interfaces import IProtocolPlugin
 from hoopd.protocols.liveness import liveness
 from hoopd.protocols.ssh import keys
 from hoopd.protocols.ssh.adapter import ClientConnection
+from hoopd.protocols.unproven import Unproven
 from hoopd.values import Identity, Peer
 
 #: a host certificate lasts a day
@@ -49,6 +49,7 @@ class SshFactory(Factory):
     @param worker: L{hoopd.interfaces.IWorker}
     @ivar publicKeys, privateKeys: Conch's names: the listener's host keys by their kind.
     @ivar liveness: how peers that vanished are found, on both legs.
+    @ivar unproven: clients without login.
     """
 
     noisy = False
@@ -63,7 +64,7 @@ class SshFactory(Factory):
         self._certified_for: frozenset[str] = frozenset()
         self._certified_at = -CERTIFY_EVERY
         self._renew_certificates()
-        self._unknown: OrderedDict[ClientConnection, None] = OrderedDict()
+        self.unproven = Unproven(worker.config.max_unauthenticated)
 
     def buildProtocol(self, addr: Any) -> ClientConnection:
         return self._made(ClientConnection(self, Peer(getattr(addr, "host", ""), getattr(addr, "port", 0), True)))
@@ -108,21 +109,6 @@ class SshFactory(Factory):
 
     def getPrimes(self) -> None:
         """Conch's name: no exchange with groups of a size that the client picks."""
-
-    def arrived(self, client: ClientConnection) -> None:
-        """A client without login. Where there are too many the oldest goes: an honest login takes no second."""
-        self._unknown[client] = None
-        if len(self._unknown) > self.worker.config.max_unauthenticated:
-            oldest, _ = self._unknown.popitem(last=False)
-            oldest.too_many()
-
-    def known(self, client: ClientConnection) -> None:
-        """It has logged in, or has ended."""
-        self._unknown.pop(client, None)
-
-    def left(self, client: ClientConnection) -> None:
-        """It is gone."""
-        self._unknown.pop(client, None)
 
 
 def _kind(algorithm: bytes) -> bytes:
