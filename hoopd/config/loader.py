@@ -121,6 +121,14 @@ def _target(name: str, file: str, table: Any, files: Files) -> Target | None:
         reading.wrong(f"{key}.credential", "names no vault secret", "hoopctl vault put NAME, and NAME here")
     if read.credential.startswith(channels.SECRETS):
         reading.wrong(f"{key}.credential", f"names a secret of channels: no target's begins with {channels.SECRETS}")
+    for line in read.ssh.host_keys:
+        # here: only SSH hosts need what reads keys
+        from hoopd.vault.ssh_hosts import problem
+
+        if wrong := problem(line):
+            reading.wrong(
+                f"{key}.ssh.host_keys", f"{line[:60]!r} {wrong}", "ssh-keyscan HOST prints them behind the name"
+            )
     if len(errors) > before:
         return None
     return Target(

@@ -99,6 +99,19 @@ def test_mistakes_are_named(directory: Path, text: str, said: str) -> None:
     assert said in wrong(directory, "\n" + text)
 
 
+@pytest.mark.parametrize(
+    "line", ["ssh-ed25519", "web1 ssh-ed25519 AAAA", "@cert-authority", "ssh-ed25519 !!!!", "ssh-ed25519 AAAA"]
+)
+def test_a_host_key_that_is_none_is_a_mistake_here_and_not_at_the_first_connection(directory: Path, line: str) -> None:
+    host = (
+        f'[targets.web1]\nprotocol = "ssh"\nhost = "h"\nport = 22\nusername = "u"\nssh = {{ host_keys = ["{line}"] }}\n'
+    )
+    (directory / "targets.d/web.toml").write_text(host)
+    said = wrong(directory, "")
+    assert "targets.web1.ssh.host_keys" in said
+    assert "ssh-keyscan" in said
+
+
 def test_all_mistakes_are_told_together(directory: Path) -> None:
     (directory / "targets.d/orders.toml").write_text(TARGET.replace("host", "hots") + 'tls = { mode = "of" }')
     said = wrong(directory, "\n[pathes]\n")
