@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -12,23 +12,12 @@ from hoopd.approvals.words import rows, warnings
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.printing import Duration, as_json, moment, pairs, print_json, span, table, words
 from hoopd.display import visible
+from hoopd.values import ApprovalState
 
 #: how often --watch looks: people decide in minutes
 WATCH_EVERY = 2.0
 
-_STATES = (
-    "pending",
-    "approved",
-    "granted",
-    "claimed",
-    "executed",
-    "failed",
-    "unknown",
-    "denied",
-    "expired",
-    "cancelled",
-    "ended",
-)
+_STATES: tuple[str, ...] = get_args(ApprovalState)
 
 
 def _left(approval: Mapping[str, Any]) -> str:

@@ -94,7 +94,6 @@ class ModernTransport:
     clock: Any = None
     strict = False
     _ended = False
-    _got_kexinit = False
     _renew_call: Any = None
     _exchange_call: Any = None
 
