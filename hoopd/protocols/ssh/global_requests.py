@@ -14,6 +14,7 @@ from attrs import define
 from hoopd.errors import PeerError
 from hoopd.protocols.ssh import messages, operations
 from hoopd.protocols.ssh.messages import GlobalRequest, Reader
+from hoopd.protocols.ssh.permission import Granted
 from hoopd.protocols.ssh.runs import Runs
 
 _FORWARDS = {
@@ -68,9 +69,9 @@ class GlobalRequests:
             words, text, self._session.login, self._session.reason, {"destination": where}, (where,)
         )
 
-        def go(number: int, approval: str | None) -> None:
+        def go(granted: Granted) -> None:
             self._session.expected.add(_FORWARDS[request.kind])
-            reply.accepted = lambda: self._runs.settle(approval, "executed", "listening")
+            reply.accepted = lambda: self._runs.settle(granted.approval, "executed", "listening")
             self._forward_global(request, reply)
 
         self._session.permission.seek(wanted, go, lambda refusal: self._answer_global(reply, False))

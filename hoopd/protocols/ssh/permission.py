@@ -16,7 +16,22 @@ from hoopd.protocols.ssh import operations
 from hoopd.protocols.ssh.operations import Refusal, Wanted
 from hoopd.values import Decision, HeldOperation, Opening, Operation
 
-Go = Callable[[int, str | None], None]
+
+@frozen
+class Granted:
+    """An operation that may be forwarded now.
+
+    @ivar operation: its number.
+    @ivar approval: the approval that it runs under, or None.
+    @ivar decision: what policy said last.
+    """
+
+    operation: int
+    approval: str | None
+    decision: Decision
+
+
+Go = Callable[[Granted], None]
 Stop = Callable[[Refusal], None]
 
 
@@ -45,7 +60,7 @@ class Ask:
     held: HeldOperation | None = None
     tell: Callable[[str], None] | None = None
     channel: int | None = None
-    approval: str | None = None
+    granted: Granted | None = None
     answered: bool = False
 
 
@@ -74,7 +89,7 @@ class Permission:
         tell: Callable[[str], None] | None = None,
         channel: int | None = None,
     ) -> None:
-        """Have C{wanted} judged. C{go(operation, approval)} is called when it may be forwarded, C{stop} when it may not.
+        """Have C{wanted} judged. C{go(granted)} is called when it may be forwarded, C{stop} when it may not.
 
         @param tell: tells the requester while it waits for approval.
         @param channel: number of the channel that waits for it.
@@ -102,8 +117,8 @@ class Permission:
         if ask.answered:
             return
         ask.answered = True
-        if ask.held is None:
-            ask.go(ask.number, ask.approval)
+        if ask.granted is not None:
+            ask.go(ask.granted)
             return
         judged = self._judge(ask.wanted.operation)
         if judged.decision.verdict == "deny":
@@ -121,10 +136,10 @@ class Permission:
             return
         ask.answered = True
         refusal = Refusal.of(error)
-        if ask.held is None:
+        if ask.granted is not None:
             # it is on record, and not on disk: it must not run
-            if ask.approval is not None:
-                self._route.settle(ask.approval, "failed", refusal.why)
+            if ask.granted.approval is not None:
+                self._route.settle(ask.granted.approval, "failed", refusal.why)
             ask.stop(refusal)
             return
         self._refuse(ask.number, ask.wanted, self._judge(ask.wanted.operation), refusal, ask.stop)
@@ -147,10 +162,11 @@ class Permission:
         self._loud(judged, "hold" if approval else "allow", frame)
         self._route.operations += 1
         self._route.event("operation.allowed", operations.event(frame, "why", "hint"))
+        granted = Granted(number, approval, decision)
         if self._route.durable(wanted.operation.classes, held):
-            self.asks.append(Ask(number, wanted, go, stop, approval=approval))
+            self.asks.append(Ask(number, wanted, go, stop, granted=granted))
         else:
-            go(number, approval)
+            go(granted)
 
     def _refuse(self, number: int, wanted: Wanted, judged: Judged, refusal: Refusal, stop: Stop) -> None:
         frame = operations.frame(number, wanted, judged.decision, "deny", refusal, None, judged.opening)

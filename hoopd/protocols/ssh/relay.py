@@ -5,6 +5,7 @@ Thin Twisted over L{hoopd.protocols.ssh.session}. Not the client's way in (L{hoo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -69,6 +70,7 @@ class Relay:
             permission,
             login,
             self._worker.reactor.seconds,
+            self._later,
             self._withdraw,
             Limits(config.max_channels, config.record_bytes, config.record_input),
         )
@@ -83,6 +85,10 @@ class Relay:
         """Seconds since the epoch."""
         seconds: float = self._worker.reactor.seconds()
         return seconds
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        waiting = self._worker.reactor.callLater(seconds, self._take, call)
+        return lambda: waiting.cancel() if waiting.active() else None
 
     # -- opening -----------------------------------------------------------------------------------------------
 
@@ -150,7 +156,7 @@ class Relay:
     def _ask(self, ask: Ask) -> None:
         if ask.held is None:
             synced = self.route.sync()
-            synced.addCallbacks(lambda _: self._released(ask, ask.approval), lambda failure: self._failed(ask, failure))
+            synced.addCallbacks(lambda _: self._released(ask, None), lambda failure: self._failed(ask, failure))
             synced.addErrback(self._broke)
             return
         # one at a time: people decide on one after another as well

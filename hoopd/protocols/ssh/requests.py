@@ -20,6 +20,7 @@ from hoopd.protocols.ssh import messages, operations
 from hoopd.protocols.ssh.channels import Channel, Kept
 from hoopd.protocols.ssh.messages import ChannelRequest, Reader
 from hoopd.protocols.ssh.operations import Refusal, Wanted
+from hoopd.protocols.ssh.permission import Granted
 from hoopd.protocols.ssh.runs import Run, Runs
 
 #: the shell's for "found, and must not be executed" (POSIX.1-2017, XCU section 2.8.2)
@@ -187,19 +188,19 @@ class Requests:
             words, text, self._session.login, self._session.reason, None, objects, request.kind.encode() + text
         )
 
-        def go(number: int, approval: str | None) -> None:
+        def go(granted: Granted) -> None:
             def settled(outcome: str) -> None:
-                self._runs.settle(approval, outcome, outcome)
+                self._runs.settle(granted.approval, outcome, outcome)
 
             if opens:
                 self._session.expected.add(opens)
             then()
             self._pass_on(channel, request, lambda: settled("executed"), lambda: settled("failed"))
-            self._resume(channel)
+            self.resume(channel)
 
         def stop(refusal: Refusal) -> None:
             self._answer(channel, request, False)
-            self._resume(channel)
+            self.resume(channel)
 
         channel.paused = True
         self._session.permission.seek(wanted, go, stop, None, channel.number)
@@ -251,17 +252,17 @@ class Requests:
                 self._answer(channel, request, True)
             self.say(channel, text)
 
-        def go(number: int, approval: str | None) -> None:
+        def go(granted: Granted) -> None:
             if channel.target.close_sent:
-                self._runs.settle(approval, "failed", "the requester closed the channel")
+                self._runs.settle(granted.approval, "failed", "the requester closed the channel")
                 return
-            run = self._runs.command(number, approval, kind, channel)
+            run = self._runs.command(granted, kind, channel)
             self._pass_on(channel, request, None, lambda: self._not_started(channel, run, answered), answered)
-            self._resume(channel)
+            self.resume(channel)
 
         def stop(refusal: Refusal) -> None:
             self._refuse(channel, request, refusal, kind, answered)
-            self._resume(channel)
+            self.resume(channel)
 
         channel.paused = True
         self._session.permission.seek(wanted, go, stop, tell, channel.number)
@@ -301,7 +302,7 @@ class Requests:
         octets = (text.replace("\n", end) + end).encode("utf-8", "replace")
         channel.client.send(messages.STDERR, octets, self._session.to_client)
 
-    def _resume(self, channel: Channel) -> None:
+    def resume(self, channel: Channel) -> None:
         """What the client sent meanwhile, in its order."""
         channel.paused = False
         kept = channel.kept
@@ -325,6 +326,9 @@ class Requests:
             if request.want_reply:
                 self._session.to_target.append((messages.FAILURE, messages.number(channel.target.theirs)))
             return
+        if run is not None and request.kind.startswith("exit-"):
+            # the end is told behind all that came before it
+            run.passage.target_ends()
         channel.client.drain(self._session.to_client)
         passed = ChannelRequest(channel.client.theirs, request.kind, False, request.details)
         self._session.to_client.append((messages.REQUEST, passed.encode()))

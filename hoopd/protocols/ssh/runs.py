@@ -8,6 +8,8 @@ from typing import Any
 from attrs import define, frozen
 
 from hoopd.protocols.ssh.channels import Channel
+from hoopd.protocols.ssh.passage import Later, Passage, Way
+from hoopd.protocols.ssh.permission import Granted
 from hoopd.protocols.ssh.streams import NAMES, Recorded
 
 
@@ -22,14 +24,13 @@ class Limits:
 
 @define(eq=False)
 class Run:
-    """What runs in a channel. @ivar ended: what the target said of its end."""
+    """What runs in a channel. @ivar passage: what its octets go through. @ivar ended: what the target said of its end."""
 
     operation: int
     approval: str | None
     kind: str
     started: float
-    outputs: dict[int, Recorded]
-    input: Recorded
+    passage: Passage
     ended: str = ""
     done: bool = False
 
@@ -38,27 +39,30 @@ class Run:
 class Runs:
     """
     @ivar route: L{hoopd.flow.route.Route}
+    @ivar session: L{hoopd.protocols.ssh.session.Session}, whose channels they are in.
     @ivar seconds: C{() -> float}, monotonic.
     """
 
     route: Any
+    session: Any
     seconds: Callable[[], float]
+    later: Later
     limits: Limits
 
-    def command(self, operation: int, approval: str | None, kind: str, channel: Channel) -> Run:
+    def command(self, granted: Granted, kind: str, channel: Channel) -> Run:
         """A command, shell or subsystem begins in C{channel}."""
         most: int | None = self.limits.record_bytes
         typed = most
         if channel.pty:
             # a terminal is kept whole: it is what people replay; what is typed there may be a password
             most, typed = None, None if self.limits.record_input else 0
-        run = channel.run = self._begin(operation, approval, kind, most, typed)
+        run = self._begin(granted, kind, channel, most, typed)
         self.sized(channel)
         return run
 
-    def forward(self, operation: int, kind: str, channel: Channel) -> None:
+    def forward(self, granted: Granted, kind: str, channel: Channel) -> None:
         """A forward begins: what goes through it is counted and hashed, not kept."""
-        channel.run = self._begin(operation, None, kind, 0, 0)
+        self._begin(granted, kind, channel, 0, 0)
 
     def sized(self, channel: Channel) -> None:
         """Have it on record how large the terminal is."""
@@ -66,21 +70,23 @@ class Runs:
             columns, rows = channel.size
             self.route.record("resize", {"operation": channel.run.operation, "columns": columns, "rows": rows})
 
-    def _begin(self, operation: int, approval: str | None, kind: str, most: int | None, typed: int | None) -> Run:
+    def _begin(self, granted: Granted, kind: str, channel: Channel, most: int | None, typed: int | None) -> Run:
         """@param most, typed: bytes of output and input to keep; None is all"""
+        operation = granted.operation
         outputs = {number: Recorded(self.route, operation, "output", name, most) for number, name in NAMES.items()}
         taken = Recorded(self.route, operation, "input", "in", typed)
-        return Run(operation, approval, kind, self.seconds(), outputs, taken)
+        passage = Passage(Way(self.session, channel), outputs, taken)
+        run = channel.run = Run(operation, granted.approval, kind, self.seconds(), passage)
+        return run
 
     def finish(self, channel: Channel, tag: str, failed: bool = False) -> None:
         run: Run | None = channel.run
         if run is None or run.done:
             return
         run.done = True
-        for stream in (*run.outputs.values(), run.input):
-            stream.finish()
+        run.passage.finish()
         duration = round(self.seconds() - run.started, 6)
-        octets = sum(stream.octets for stream in run.outputs.values())
+        octets = run.passage.octets
         tag = run.ended or tag
         self.route.record("result", {"operation": run.operation, "tag": tag, "bytes": octets, "duration": duration})
         fields = {"operation": run.operation, "tag": tag, "bytes": octets, "seconds": duration}

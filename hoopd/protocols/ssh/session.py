@@ -19,7 +19,8 @@ from hoopd.protocols.ssh.channels import PACKET, WINDOW, Channel, End
 from hoopd.protocols.ssh.global_requests import GlobalRequests
 from hoopd.protocols.ssh.messages import Confirmation, Open, Reader
 from hoopd.protocols.ssh.operations import Refusal, Wanted
-from hoopd.protocols.ssh.permission import Permission
+from hoopd.protocols.ssh.passage import Later
+from hoopd.protocols.ssh.permission import Granted, Permission
 from hoopd.protocols.ssh.requests import Requests
 from hoopd.protocols.ssh.runs import Limits, Runs
 
@@ -32,6 +33,7 @@ class Session:
     @ivar login: the account at the target.
     @ivar to_client, to_target: messages to send, in order; the adapter empties them.
     @ivar seconds: C{() -> float}, monotonic.
+    @ivar later: for what goes on by itself after a while.
     @ivar withdraw: C{(channel number, why)}: called when the client interrupts what waits for approval.
     """
 
@@ -39,6 +41,7 @@ class Session:
     permission: Permission
     login: str
     seconds: Callable[[], float]
+    later: Later
     withdraw: Callable[[int, str], Any]
     limits: Limits
     to_client: list[tuple[int, bytes]] = Factory(list)
@@ -55,7 +58,7 @@ class Session:
     _globals: GlobalRequests = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.runs = Runs(self.route, self.seconds, self.limits)
+        self.runs = Runs(self.route, self, self.seconds, self.later, self.limits)
         self._requests = Requests(self, self.runs)
         self._globals = GlobalRequests(self, self.runs)
 
@@ -98,7 +101,7 @@ class Session:
             def refused(refusal: Refusal) -> None:
                 self._not_opened(self.to_client, asked.sender, messages.PROHIBITED, refusal.line)
 
-            self.permission.seek(wanted, lambda number, approval: self._open(asked, asked.details, number), refused)
+            self.permission.seek(wanted, lambda granted: self._open(asked, asked.details, granted), refused)
         else:
             self._not_opened(self.to_client, asked.sender, messages.UNKNOWN_TYPE, "unknown channel type")
 
@@ -116,11 +119,11 @@ class Session:
     def _not_opened(self, out: list[tuple[int, bytes]], theirs: int, reason: int, text: str) -> None:
         out.append((messages.OPEN_FAILURE, messages.open_failure(theirs, reason, text)))
 
-    def _open(self, asked: Open, details: bytes, operation: int | None = None) -> None:
+    def _open(self, asked: Open, details: bytes, granted: Granted | None = None) -> None:
         channel = self._new(asked)
         self._size(channel.client, asked.sender, asked.window, asked.packet)
-        if operation is not None:
-            self.runs.forward(operation, asked.kind, channel)
+        if granted is not None:
+            self.runs.forward(granted, asked.kind, channel)
         opening = Open(asked.kind, channel.number, WINDOW, PACKET, details)
         self.to_target.append((messages.OPEN, opening.encode()))
 
@@ -202,11 +205,10 @@ class Session:
     def pass_data(self, channel: Channel, stream: int, octets: bytes) -> None:
         run = channel.run
         if run is not None:
-            run.input.take(octets)
-        elif channel.kind == "session":
-            # nothing runs that could read it
-            return
-        channel.target.send(stream, octets, self.to_target)
+            run.passage.from_client(stream, octets)
+        elif channel.kind != "session":
+            channel.target.send(stream, octets, self.to_target)
+        # else nothing runs that could read it
         self.flow(channel)
 
     def _target_data(self, kind: int, payload: bytes) -> None:
@@ -214,9 +216,9 @@ class Session:
         channel = self.channel(number)
         channel.target.received(len(octets))
         run = channel.run
-        if run is not None and stream in run.outputs:
-            run.outputs[stream].take(octets)
-        if run is not None or channel.kind != "session":
+        if run is not None:
+            run.passage.from_target(stream, octets)
+        elif channel.kind != "session":
             channel.client.send(stream, octets, self.to_client)
         self.flow(channel)
 
@@ -250,12 +252,16 @@ class Session:
             channel.kept.append((kind, payload))
             return
         channel.client.eof_received = True
+        if channel.run is not None:
+            channel.run.passage.client_ends()
         channel.target.finished = True
         self.flow(channel)
 
     def _target_eof(self, kind: int, payload: bytes) -> None:
         channel = self.channel(messages.read_recipient(payload))
         channel.target.eof_received = True
+        if channel.run is not None:
+            channel.run.passage.target_ends()
         channel.client.finished = True
         self.flow(channel)
 
@@ -272,6 +278,8 @@ class Session:
     def _target_closes(self, kind: int, payload: bytes) -> None:
         channel = self.channel(messages.read_recipient(payload))
         channel.target.close_received = True
+        if channel.run is not None:
+            channel.run.passage.target_ends()
         self.runs.finish(channel, "closed without a status")
         channel.target.close(self.to_target)
         channel.client.closing = True

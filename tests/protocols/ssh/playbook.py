@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hoopd.errors import RecordError, Unavailable
@@ -64,12 +64,14 @@ class Play:
         self.verdicts = dict(verdicts or {})
         self.withdrawn: list[tuple[int, str]] = []
         self.now = 0.0
+        self.waiting: list[tuple[float, Callable[[], None]]] = []
         permission = Permission("S-1", self.route, self._judge, lambda: "login=app")
         self.core = Session(
             self.route,
             permission,
             "app",
             lambda: self.now,
+            self._later,
             lambda *words: self.withdrawn.append(words),
             limits or Limits(),
         )
@@ -78,6 +80,18 @@ class Play:
         verdict = next((self.verdicts[word] for word in sorted(operation.classes) if word in self.verdicts), "allow")
         holds = HOLD if verdict == "hold" else ()
         return Judged(Decision(verdict, ("web.rule",), f"because {verdict}", "ask us", holds))  # type: ignore[arg-type]
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        waiting = (self.now + seconds, call)
+        self.waiting.append(waiting)
+        return lambda: self.waiting.remove(waiting) if waiting in self.waiting else None
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: what is due runs."""
+        self.now += seconds
+        for waiting in [each for each in self.waiting if each[0] <= self.now]:
+            self.waiting.remove(waiting)
+            waiting[1]()
 
     # -- what the sides do -------------------------------------------------------------------------------------
 
