@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -87,33 +88,38 @@ class HostKeys:
     async def check(self, target: Target, blob: bytes, now: float) -> None:
         """@param blob: what the host showed. @raise TargetError: it is not good for C{target}; says why and what to do"""
         try:
-            certificate = keys.read(blob).certificate
+            shown = keys.read(blob)
         except PeerError as error:
             raise TargetError(f"target {target.name}: {error}") from None
         pins = [_pin(line) for line in target.ssh.host_keys]
-        if certificate is not None:
-            why = _certified(target, certificate, {pin for authority, pin in pins if authority}, now)
-            if why:
+        authorities = {pin for authority, pin in pins if authority}
+        why = "" if shown.certificate is None else _certified(target, shown.certificate, authorities, now)
+        if shown.certificate is not None:
+            if not why:
+                return
+            if keys.issuer(shown.certificate) in authorities:
                 raise TargetError(f"target {target.name} showed a host certificate that is not good: {why}")
-            return
-        shown = keys.fingerprint(blob)
-        if blob in [pin for authority, pin in pins if not authority]:
+        # where nobody knows who made a certificate, what counts is the key that it is around, as for ssh
+        if shown.plain in [pin for authority, pin in pins if not authority]:
             return
         trusted = await self._store.transact(lambda tx: _trusted(tx, target.name))
-        if shown in [each.fingerprint for each in trusted]:
+        mark = shown.fingerprint
+        if mark in [each.fingerprint for each in trusted]:
             return
+        if why and authorities:
+            raise TargetError(f"target {target.name} showed a host certificate that is not good: {why}")
         known = [keys.fingerprint(pin) for authority, pin in pins if not authority] + [
             each.fingerprint for each in trusted
         ]
         if known:
             raise TargetError(
-                f"the host key of target {target.name} has CHANGED: it is {shown} now, and was {', '.join(known)}. "
+                f"the host key of target {target.name} has CHANGED: it is {mark} now, and was {', '.join(known)}. "
                 "Somebody may be in between, or the host was set up anew. An administrator who has checked it at the host "
-                f"runs: hoopctl ssh trust {target.name} {shown}"
+                f"runs: hoopctl ssh trust {target.name} {mark}"
             )
         raise TargetError(
-            f"nobody has vouched for the host key of target {target.name}, which is {shown}. An administrator who has "
-            f"checked it at the host runs: hoopctl ssh trust {target.name} {shown}"
+            f"nobody has vouched for the host key of target {target.name}, which is {mark}. An administrator who has "
+            f"checked it at the host runs: hoopctl ssh trust {target.name} {mark}"
         )
 
     async def trust(self, target: str, key: str, by: str, now: float) -> TrustedHost:
@@ -147,6 +153,13 @@ def _trusted(tx: Transaction, target: str) -> list[TrustedHost]:
 def _certified(target: Target, certificate: SSHCertificate, authorities: set[bytes], now: float) -> str:
     """Why a certificate is not good for C{target}, or C{""}."""
     problem = keys.certificate_problem(certificate, authorities, SSHCertificateType.HOST, now)
-    if not problem and target.host.encode() not in certificate.valid_principals:
+    host = target.host.lower()
+    names = [name.decode("utf-8", "replace").lower() for name in certificate.valid_principals]
+    if not problem and not any(_names(name, host) for name in names):
         return f"it does not name {target.host}"
     return problem
+
+
+def _names(principal: str, host: str) -> bool:
+    """Whether a principal, which may have C{*} and C{?} as those of ssh, means C{host}; a C{[} is itself."""
+    return fnmatchcase(host, principal.replace("[", "[[]"))

@@ -19,15 +19,27 @@ from tests.integration.postgres import free_port
 LOGIN = getpass.getuser()
 
 
+def new_key(path: Path, kind: str = "ed25519", *options: str) -> Path:
+    """A new key pair without passphrase, in the place of an old one."""
+    for each in (path, Path(f"{path}.pub")):
+        each.unlink(missing_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, *options, "-N", "", "-f", path], check=True)
+    return path
+
+
 class SshServer:
     """
     @ivar port: where it listens, on loopback.
-    @ivar host_key: its public key, as a line of known_hosts without names.
+    @ivar host_key: its public key, as a line of known_hosts without names; the first one's of several.
     @ivar fingerprint: of that key.
     @ivar log: what it says of itself.
     """
 
-    def __init__(self, *lines: str) -> None:
+    def __init__(self, *lines: str, kinds: tuple[str, ...] = ("ed25519",)) -> None:
+        """
+        @param lines: of its configuration; they come before those of here, and the first counts.
+        @param kinds: of its host keys, as ssh-keygen names them.
+        """
         sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         assert sshd is not None, "sshd is missing: apt-get install openssh-server"
         self.sshd = sshd
@@ -37,18 +49,34 @@ class SshServer:
         self.authorities = self.directory / "authorities"
         self.authorized = self.directory / "authorized_keys"
         self.lines = lines
+        self.kinds = kinds
         self.process: subprocess.Popen[bytes] | None = None
         self.new_host_key()
 
     def new_host_key(self) -> None:
         """The host is set up anew."""
-        key = self.directory / "host_key"
-        for path in (key, key.with_suffix(".pub")):
-            path.unlink(missing_ok=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        self.host_key = " ".join((self.directory / "host_key.pub").read_text().split()[:2])
-        shown = subprocess.run(["ssh-keygen", "-lf", key], check=True, capture_output=True, text=True).stdout
-        self.fingerprint = shown.split()[1]
+        for kind in self.kinds:
+            new_key(self._host_key(kind), kind)
+        self.host_key = self.public(self.kinds[0])
+        shown = subprocess.run(
+            ["ssh-keygen", "-lf", self._host_key(self.kinds[0])], check=True, capture_output=True, text=True
+        )
+        self.fingerprint = shown.stdout.split()[1]
+
+    def _host_key(self, kind: str) -> Path:
+        return self.directory / f"host_key_{kind}"
+
+    def public(self, kind: str) -> str:
+        """Its public key of C{kind}, as a line of known_hosts without names."""
+        return " ".join(self._host_key(kind).with_suffix(".pub").read_text().split()[:2])
+
+    def certify(self, authority: Path, *options: str) -> None:
+        """Have its host keys certified; it shows the certificates from the next start on. @param options: ssh-keygen's"""
+        for kind in self.kinds:
+            public = self._host_key(kind).with_suffix(".pub")
+            words = ["ssh-keygen", "-q", "-s", str(authority), "-h", "-I", "host", *options, str(public)]
+            subprocess.run(words, check=True)
+            self.lines += (f"HostCertificate {self._host_key(kind)}-cert.pub",)
 
     def __enter__(self) -> SshServer:
         self.start()
@@ -64,7 +92,7 @@ class SshServer:
                 (
                     *self.lines,
                     f"ListenAddress 127.0.0.1:{self.port}",
-                    f"HostKey {self.directory / 'host_key'}",
+                    *(f"HostKey {self._host_key(kind)}" for kind in self.kinds),
                     f"TrustedUserCAKeys {self.authorities}",
                     f"AuthorizedKeysFile {self.authorized}",
                     "PidFile none",
@@ -137,29 +165,46 @@ class SshGateway(Gateway):
     """
 
     def __init__(
-        self, server: SshServer, policy: str = POLICY, workers: int = 1, settings: Any = None, target: str = ""
+        self,
+        server: SshServer,
+        policy: str = POLICY,
+        workers: int = 1,
+        settings: Any = None,
+        target: str = "",
+        more: str = "",
+        kinds: tuple[str, ...] = ("ed25519",),
     ) -> None:
+        """
+        @param more: tables of other targets.
+        @param kinds: of the listener's host keys.
+        """
         super().__init__(server, policy, workers, {**SETTINGS, **(settings or {})}, target)  # type: ignore[arg-type]
+        self._more = more
+        self._kinds = kinds
         self.ssh_port = free_port()
         self.known_hosts = self.directory / "known_hosts"
 
     def install(self) -> None:
         """See L{Gateway.install}."""
         server: Any = self.server
-        key = self.etc / "tls" / "ssh_host_ed25519_key"
+        host_keys = [self.etc / "tls" / f"ssh_host_{kind}_key" for kind in self._kinds]
         self._settings = {
             **self._settings,
             "listen.ssh": {
-                "port": self.ssh_port, "workers": self._workers, "host_keys": ["tls/ssh_host_ed25519_key"],
+                "port": self.ssh_port,
+                "workers": self._workers,
+                "host_keys": [f"tls/{key.name}" for key in host_keys],
             },
-        }  # fmt: skip
+        }
         self.ctl("setup", "--directory", self.etc, "--state", self.state, "--run", self.run, "--port", self.port)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.ssh_port} {public}\n")
+        for kind, key in zip(self._kinds, host_keys, strict=True):
+            new_key(key, kind)
+        publics = [" ".join(key.with_suffix(".pub").read_text().split()[:2]) for key in host_keys]
+        self.known_hosts.write_text("".join(f"[127.0.0.1]:{self.ssh_port} {public}\n" for public in publics))
         (self.etc / "targets.d" / "example.toml").write_text(
             f'[targets.web1]\nprotocol = "ssh"\nhost = "127.0.0.1"\nport = {server.port}\n'
             f'username = "{LOGIN}"\n{self._target}\n[targets.web1.ssh]\nhost_keys = ["{server.host_key}"]\n'
+            f"{self._more}"
         )
         self.policy(self._policy)
         self.write_settings()

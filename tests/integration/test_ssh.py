@@ -19,12 +19,6 @@ from tests.integration.tiny.running import until
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[SshServer]:
-    with SshServer() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def gateway(server: SshServer) -> Iterator[SshGateway]:
     with SshGateway(server) as started:
         started.identity("user:priya", groups=["ops"])

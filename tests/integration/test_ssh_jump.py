@@ -18,12 +18,6 @@ KEYS = ("user:priya", "user:mo", "user:lee")
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[SshServer]:
-    with SshServer() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def gateway(server: SshServer) -> Iterator[SshGateway]:
     with SshGateway(server) as started:
         started.identity("user:priya", groups=["ops"])

@@ -8,14 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sshd import LOGIN, SshGateway, SshServer
+from tests.integration.sshd import LOGIN, SshGateway, SshServer, new_key
 from tests.integration.tiny.running import until
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SshServer]:
-    with SshServer() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +21,21 @@ def gateway(server: SshServer) -> Iterator[SshGateway]:
         yield started
 
 
-def new_key(directory: Path, kind: str = "ed25519", *options: str) -> Path:
-    path = directory / f"id_{kind}"
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, *options, "-N", "", "-f", path], check=True)
-    return path
-
-
-@pytest.mark.parametrize(("kind", "options"), [("ed25519", ()), ("ecdsa", ("-b", "384")), ("rsa", ("-b", "3072"))])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("ed25519", ()),
+        ("ecdsa", ("-b", "256")),
+        ("ecdsa", ("-b", "384")),
+        ("ecdsa", ("-b", "521")),
+        ("rsa", ("-b", "2048")),
+        ("rsa", ("-b", "4096")),
+    ],
+)
 def test_a_registered_key_is_its_owner_until_it_is_revoked(
     gateway: SshGateway, tmp_path: Path, kind: str, options: tuple[str, ...]
 ) -> None:
-    key = new_key(tmp_path, kind, *options)
+    key = new_key(tmp_path / "id", kind, *options)
     assert gateway.ssh_by_key(key, "true").returncode == 255
     added = gateway.hoopctl("ssh", "keys", "add", f"{key}.pub", who="user:priya").stdout
     assert "is user:priya until" in added
@@ -51,8 +49,16 @@ def test_a_registered_key_is_its_owner_until_it_is_revoked(
     assert gateway.ssh_by_key(key, "true").returncode == 255
 
 
+@pytest.mark.parametrize("algorithm", ["rsa-sha2-256", "rsa-sha2-512", "ssh-rsa"])
+def test_an_rsa_key_signs_with_today_s_hashes_alone(gateway: SshGateway, tmp_path: Path, algorithm: str) -> None:
+    key = new_key(tmp_path / "id", "rsa", "-b", "3072")
+    gateway.hoopctl("ssh", "keys", "add", f"{key}.pub", who="user:priya")
+    only = ("-o", f"PubkeyAcceptedAlgorithms={algorithm}")
+    assert gateway.ssh_by_key(key, "true", options=only).returncode == (255 if algorithm == "ssh-rsa" else 0)
+
+
 def test_a_certificate_stands_for_the_token_and_falls_with_it(gateway: SshGateway, tmp_path: Path) -> None:
-    key = new_key(tmp_path)
+    key = new_key(tmp_path / "id")
     made = gateway.hoopctl("ssh", "cert", key, "--lifetime", "1h", who="user:priya").stdout
     assert "-cert.pub: user:priya until" in made
     shown = subprocess.run(["ssh-keygen", "-Lf", f"{key}-cert.pub"], capture_output=True, text=True, check=True).stdout
@@ -65,7 +71,7 @@ def test_a_certificate_stands_for_the_token_and_falls_with_it(gateway: SshGatewa
     # another token's certificate goes with that token, live sessions too
     token = gateway.hoopctl("tokens", "issue", "--for", "for a day", who="user:priya").stdout.strip()
     other = tmp_path / "other"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    new_key(other)
     gateway.ctl("ssh", "cert", other, token=token)
     assert gateway.ssh_by_key(other, "true").returncode == 0
     tokens = gateway.json("tokens", "list", who="user:priya")
@@ -84,7 +90,7 @@ def test_a_certificate_stands_for_the_token_and_falls_with_it(gateway: SshGatewa
 
 
 def test_the_groups_of_a_local_identity_are_those_of_now(gateway: SshGateway, tmp_path: Path) -> None:
-    key = new_key(tmp_path)
+    key = new_key(tmp_path / "id")
     gateway.hoopctl("ssh", "cert", key, who="user:mo")
     assert gateway.ssh_by_key(key, "true").returncode == 0
     gateway.hoopctl("identities", "groups", "user:mo", "nothing")
@@ -98,8 +104,8 @@ def test_the_groups_of_a_local_identity_are_those_of_now(gateway: SshGateway, tm
 
 
 def test_certificates_of_others_and_of_hosts_are_none(gateway: SshGateway, tmp_path: Path) -> None:
-    key, authority = new_key(tmp_path), tmp_path / "authority"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", authority], check=True)
+    key, authority = new_key(tmp_path / "id"), tmp_path / "authority"
+    new_key(authority)
     subprocess.run(
         ["ssh-keygen", "-q", "-s", authority, "-I", "user:priya", "-n", "user:priya", f"{key}.pub"], check=True
     )
@@ -107,7 +113,7 @@ def test_certificates_of_others_and_of_hosts_are_none(gateway: SshGateway, tmp_p
 
 
 def test_people_register_their_own_and_administrators_those_of_agents(gateway: SshGateway, tmp_path: Path) -> None:
-    key = new_key(tmp_path)
+    key = new_key(tmp_path / "id")
     other = gateway.hoopctl("ssh", "keys", "add", f"{key}.pub", "--identity", "user:mo", who="user:priya", ok=False)
     assert "people register their own keys" in other.stderr
     assert gateway.hoopctl("ssh", "keys", "add", f"{key}.pub", "--identity", "user:mo", ok=False).returncode == 1
@@ -122,7 +128,7 @@ def test_people_register_their_own_and_administrators_those_of_agents(gateway: S
 def test_an_authority_is_rotated_and_nobody_is_locked_out(
     gateway: SshGateway, server: SshServer, tmp_path: Path
 ) -> None:
-    key = new_key(tmp_path)
+    key = new_key(tmp_path / "id")
     gateway.hoopctl("ssh", "cert", key, who="user:priya")
     for kind in ("user", "client"):
         gateway.hoopctl("ssh", "rotate", kind, "publish")

@@ -55,6 +55,7 @@ class ClientConnection(ServerTransport):
         self.peer = peer
         self._jump = jump
         self._timer: Any = None
+        self._linger_call: Any = None
         self._over = ""
         self._relay: Relay | Visit | None = None
         self._opening: Deferred[Any] | None = None
@@ -79,6 +80,7 @@ class ClientConnection(ServerTransport):
     def connectionLost(self, reason: Any = None) -> None:
         """Conch's name."""
         super().connectionLost(reason)
+        self._stop(self._linger_call)
         self._close(self._over or "the client closed the connection")
         self._plugin.unproven.known(self)
         self._worker.closed(self)
@@ -86,6 +88,16 @@ class ClientConnection(ServerTransport):
     def receiveError(self, reasonCode: int, description: bytes) -> None:
         """Conch's name: the client says why it goes."""
         self._over = self._over or "the client said goodbye"
+        self._ended = True
+        self._close(self._over)
+        self._linger()
+
+    def _linger(self) -> None:
+        """The socket goes, even if the client reads nothing more."""
+        # a producer that is paused would keep it open for good
+        self.transport.unregisterProducer()
+        if self._linger_call is None:
+            self._linger_call = self.clock.callLater(LINGER, self.transport.abortConnection)
 
     def peer_error(self, error: PeerError) -> None:
         """See L{ModernTransport.peer_error}."""
@@ -103,7 +115,7 @@ class ClientConnection(ServerTransport):
             self._worker.event("target.error", {"session": self.session, "target": self._target, "what": str(error)})
         self.sendDisconnect(_reason(error), _text(error, why).encode("utf-8", "replace"))
         self._close(self._over)
-        self._timer = self.clock.callLater(LINGER, self.transport.abortConnection)
+        self._linger()
 
     _target = ""
 
@@ -164,6 +176,8 @@ class ClientConnection(ServerTransport):
         relay = Relay(self, self._plugin, admission, login or admission.target.username)
         self._still_there(relay)
         self._relay = relay
+        # how long the host may take is the other leg's to bound, and its fault
+        self._logged_in()
         self.session, self.identified = admission.session, (admission.session, admission.token)
         inner = admission.identity
         if outer is not None and (inner.name, inner.act) != (outer.name, outer.act):

@@ -80,6 +80,13 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+def kind(algorithm: bytes) -> bytes:
+    """The kind of key, or of certificate, that signs with C{algorithm} (RFC 8332)."""
+    if not algorithm.startswith(b"rsa-sha2-"):
+        return algorithm
+    return b"ssh-rsa" + (CERTIFICATE if algorithm.endswith(CERTIFICATE) else b"")
+
+
 def line(blob: bytes) -> str:
     """A key or certificate as authorized_keys and .pub files have it, without comment."""
     return f"{Reader(blob).string().decode('ascii', 'replace')} {base64.b64encode(blob).decode()}"

@@ -22,10 +22,6 @@ from hoopd.values import Identity, Peer
 #: a host certificate lasts a day
 CERTIFY_EVERY = 3600.0
 
-#: the kinds of host key that a certificate is made for
-_PLAIN = frozenset({b"ssh-ed25519"})
-_CERTIFIED = tuple(kind + keys.CERTIFICATE for kind in sorted(_PLAIN))
-
 
 class HostCertificate:
     """What Conch wants of a host key, both halves of it: the certificate in place of the key, and its signatures."""
@@ -40,7 +36,8 @@ class HostCertificate:
 
     def sign(self, data: bytes, signatureType: bytes | None = None) -> bytes:
         """Conch's name: the signature is the plain key's (PROTOCOL.certkeys)."""
-        signature: bytes = self._key.sign(data)
+        plain = signatureType.removesuffix(keys.CERTIFICATE) if signatureType is not None else None
+        signature: bytes = self._key.sign(data, plain)
         return signature
 
 
@@ -74,10 +71,13 @@ class SshFactory(Factory):
         return self._made(ClientConnection(self, peer, (target, outer)))
 
     def _made(self, client: ClientConnection) -> ClientConnection:
-        client.factory = self  # type: ignore[assignment]
+        client.factory = self
         self._renew_certificates()
         client.supportedPublicKeys = tuple(
-            name for name in (*_CERTIFIED, *client.supportedPublicKeys) if _kind(name) in self.privateKeys
+            name
+            for suffix in (keys.CERTIFICATE, b"")
+            for name in (plain + suffix for plain in client.supportedPublicKeys)
+            if keys.kind(name) in self.privateKeys
         )
         return client
 
@@ -90,7 +90,7 @@ class SshFactory(Factory):
         if not names or (names == self._certified_for and now - self._certified_at < CERTIFY_EVERY):
             return
         self._certified_for, self._certified_at = names, now
-        for kind in _PLAIN & set(self.privateKeys):
+        for kind in [kind for kind in self.privateKeys if not kind.endswith(keys.CERTIFICATE)]:
             asked = self.worker.ssh.certify_host(self.publicKeys[kind].blob())
             asked.addCallbacks(self._certificate, self._not_certified, callbackArgs=(kind,))
 
@@ -109,11 +109,6 @@ class SshFactory(Factory):
 
     def getPrimes(self) -> None:
         """Conch's name: no exchange with groups of a size that the client picks."""
-
-
-def _kind(algorithm: bytes) -> bytes:
-    """The kind of key that signs with C{algorithm} (RFC 8332)."""
-    return b"ssh-rsa" if algorithm.startswith(b"rsa-sha2-") else algorithm
 
 
 @implementer(IProtocolPlugin)

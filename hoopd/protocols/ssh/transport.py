@@ -87,7 +87,10 @@ class ModernTransport:
     supportedMACs: Any = tuple(MACS)
     #: what is left of Conch's after SHA-1, short groups and the curves that nobody can vouch for
     supportedKeyExchanges: Any = (b"mlkem768x25519-sha256", b"curve25519-sha256", b"curve25519-sha256@libssh.org")
-    supportedPublicKeys: Any = (b"ssh-ed25519", b"rsa-sha2-512", b"rsa-sha2-256")
+    supportedPublicKeys: Any = (
+        b"ssh-ed25519", b"ecdsa-sha2-nistp521", b"ecdsa-sha2-nistp384", b"ecdsa-sha2-nistp256", b"rsa-sha2-512",
+        b"rsa-sha2-256",
+    )  # fmt: skip
     # compression before authentication is a bomb's door, and after it the link is not what is slow
     supportedCompressions: Any = (b"none",)
 
@@ -99,6 +102,7 @@ class ModernTransport:
 
     # Conch's
     transport: Any
+    factory: Any
     isClient: bool
     service: Any
     sessionID: bytes | None
@@ -319,6 +323,11 @@ class ServerTransport(ModernTransport, conch.SSHServerTransport):
 
     signature_algorithms: Any = ()
 
+    def _getHostKeys(self, keyAlg: bytes) -> tuple[Any, Any]:
+        """Conch's name; Conch's knows no certificates."""
+        kind = keys.kind(keyAlg)
+        return self.factory.publicKeys[kind], self.factory.privateKeys[kind]
+
     def sendExtInfo(self, extensions: Any) -> None:
         """Conch's name; it would name the host keys' own, and clients with another kind of key would not try it."""
         super().sendExtInfo([(b"server-sig-algs", b",".join(self.signature_algorithms))])
@@ -333,10 +342,7 @@ class ClientTransport(ModernTransport, conch.SSHClientTransport):
         b"ecdh-sha2-nistp256",
     )  # fmt: skip
     supportedPublicKeys: Any = (
-        b"ssh-ed25519-cert-v01@openssh.com", b"ecdsa-sha2-nistp521-cert-v01@openssh.com",
-        b"ecdsa-sha2-nistp384-cert-v01@openssh.com", b"ecdsa-sha2-nistp256-cert-v01@openssh.com",
-        b"rsa-sha2-512-cert-v01@openssh.com", b"rsa-sha2-256-cert-v01@openssh.com", b"ssh-ed25519",
-        b"ecdsa-sha2-nistp521", b"ecdsa-sha2-nistp384", b"ecdsa-sha2-nistp256", b"rsa-sha2-512", b"rsa-sha2-256",
+        *(kind + keys.CERTIFICATE for kind in ModernTransport.supportedPublicKeys), *ModernTransport.supportedPublicKeys,
     )  # fmt: skip
 
     def _ssh_KEX_ECDH_REPLY(self, packet: bytes) -> Any:
