@@ -181,6 +181,22 @@ FRAMES: Mapping[str, Frame] = MappingProxyType(
             "the bytes before this frame are the part of a frame that could not be written",
             {"offset": "where they begin", "bytes": "how many"},
         ),
+        "transfer": Frame(
+            18,
+            "a file has gone to the target or come from it, or a part of it; its contents are not in the recording",
+            {
+                "operation": _OPERATION,
+                "direction": "download or upload",
+                "via": "sftp, scp or rsync",
+                "path": "at the target",
+                "bytes": "how many went",
+                "sha256": "of them, in their order from the file's beginning; null where they did not come so",
+                "whole": "they are the whole file",
+                "ranges": "list of [from, to) in the file, where they are not all of it; at most 64",
+                "tag": "closed, or why it ended",
+                "duration": "seconds from opening to end",
+            },
+        ),
     }
 )
 
@@ -362,6 +378,9 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
             "session identity act target operation rules why classes objects text approval policy reason", "parameters"
         ),
         "operation.finished": _event("session identity target operation tag rows bytes seconds code outcome approval"),
+        "transfer.finished": _event(
+            "session identity target operation direction via path bytes sha256 whole tag seconds approval"
+        ),
         "operation.cancel-requested": _event("session peer operation"),
         "operation.limited": _event("session identity target operation rules limit rows bytes why"),
         # approvals: one event a transition

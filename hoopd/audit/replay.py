@@ -200,6 +200,14 @@ def _torn(prompt: str, fields: Mapping[str, Any]) -> str:
     return f"  [{_word(fields, 'bytes')} bytes could not be written here]\n"
 
 
+def _transfer(prompt: str, fields: Mapping[str, Any]) -> str:
+    size = fields.get("bytes")
+    count = f"{size:,}" if isinstance(size, int) else _word(fields, "bytes")
+    part = "" if fields.get("whole") else " (a part, or not for certain the whole)"
+    known = f", sha256 {_word(fields, 'sha256')}" if fields.get("sha256") else ""
+    return f"  {_word(fields, 'direction')} of {_word(fields, 'path')}: {count} bytes{part}{known}; {_word(fields, 'tag')}\n"
+
+
 _SHOWN: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
     "open": _open,
     "operation": _operation,
@@ -216,6 +224,7 @@ _SHOWN: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
     "state": _state,
     "close": _close,
     "torn": _torn,
+    "transfer": _transfer,
 }
 #: kinds that say nothing to who watches
 _SILENT = frozenset({"resize"})

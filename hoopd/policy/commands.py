@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from hoopd.policy import files
+from hoopd.shell import far_end as far_ends
 from hoopd.shell.analysis import Analysis, analyse
+from hoopd.shell.far_end import FarEnd
 from hoopd.values import Operation
 
 #: what else can be asked of an SSH host, as explanations and tests write it
 SPOKEN: Mapping[str, frozenset[str]] = {
     "(shell)": frozenset({"shell"}),
-    "(sftp)": frozenset({"download", "upload"}),
+    "(sftp)": files.OPENING,
     "(agent)": frozenset({"forward-agent"}),
     "(x11)": frozenset({"forward-x11"}),
 }
@@ -29,6 +32,11 @@ def found(operation: Operation) -> Analysis | None:
     return _read(command.encode("utf-8", "surrogateescape"))
 
 
+def far_end(command: bytes) -> FarEnd | None:
+    """What a command moves as scp's or rsync's far end; None if it is none."""
+    return far_ends.found(_read(command), command)
+
+
 def classes(command: bytes) -> frozenset[str]:
     """The words of one command."""
     analysis = _read(command)
@@ -37,13 +45,16 @@ def classes(command: bytes) -> frozenset[str]:
         words.add("opaque")
     if analysis.interpreters:
         words.add("interpreter")
-    return frozenset(words)
+    moves = far_end(command)
+    return frozenset(words if moves is None else words | files.far_end_words(moves))
 
 
 def facts(command: bytes) -> dict[str, Any]:
     """What conditions read as C{op.<name>} of one command."""
     analysis = _read(command)
+    moves = far_end(command)
     return {
+        **({} if moves is None else files.far_end(moves)),
         "command": command.decode("utf-8", "surrogateescape"),
         "commands": [each.text for each in analysis.commands],
         "programs": [each.program for each in analysis.commands],
@@ -55,7 +66,10 @@ def facts(command: bytes) -> dict[str, Any]:
 
 
 def operation(text: str, login: str, reason: str | None = None) -> Operation:
-    """@param text: a command, or one of L{SPOKEN}"""
+    """@param text: a command, one of L{SPOKEN}, or what is done by sftp, such as C{(sftp) get /path}"""
+    moves = files.spoken(text, login, reason)
+    if moves is not None:
+        return moves
     spoken = SPOKEN.get(text)
     if spoken is not None:
         return Operation("ssh", spoken, text, facts={"login": login, "pty": True}, reason=reason)

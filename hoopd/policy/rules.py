@@ -16,6 +16,7 @@ from hoopd.config.schema import key
 from hoopd.config.structure import Reading
 from hoopd.errors import ConfigError
 from hoopd.masking import detectors
+from hoopd.policy import paths as path_patterns
 from hoopd.policy import reasons
 from hoopd.policy.words import WORDS
 from hoopd.shell import patterns as command_patterns
@@ -50,6 +51,7 @@ class AllowTable:
     do: tuple[str, ...] = key("what it opens")
     objects: tuple[str, ...] = key("only operations that touch nothing else than these relations", ())
     commands: tuple[str, ...] = key("SSH: only commands that run nothing else than these, and write no files", ())
+    paths: tuple[str, ...] = key("SSH: only files that are all among these, as /srv/in/** or ~/out/*", ())
     logins: tuple[str, ...] = key("SSH: only these accounts", ())
     when: str = key("CEL condition", "")
     reason: str = key("required, or a regular expression (RE2) that the reason must match", "")
@@ -69,6 +71,7 @@ class HoldTable:
     exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whose operations it leaves alone"})
     objects: tuple[str, ...] = key("only operations that touch one of these relations", ())
     commands: tuple[str, ...] = key("SSH: only commands that run one of these, or may", ())
+    paths: tuple[str, ...] = key("SSH: only what touches one of these files, or may", ())
     logins: tuple[str, ...] = key("SSH: only these accounts", ())
     when: str = key("CEL condition", "")
     quorum: int = key("how many people must approve", 1)
@@ -97,6 +100,7 @@ class DenyTable:
     exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "whose operations it leaves alone"})
     objects: tuple[str, ...] = key("only operations that touch one of these relations", ())
     commands: tuple[str, ...] = key("SSH: only commands that run one of these, or may", ())
+    paths: tuple[str, ...] = key("SSH: only what touches one of these files, or may", ())
     logins: tuple[str, ...] = key("SSH: only these accounts", ())
     when: str = key("CEL condition", "")
     why: str = key("said to the person who is refused", "")
@@ -324,6 +328,10 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
         mistake = command_patterns.problem(pattern)
         if mistake:
             reading.wrong(f"{where}.commands", mistake)
+    for pattern in getattr(made, "paths", ()):
+        mistake = path_patterns.problem(pattern)
+        if mistake:
+            reading.wrong(f"{where}.paths", mistake)
     problem = reasons.problem(getattr(made, "reason", ""))
     if problem:
         reading.wrong(f"{where}.reason", problem)

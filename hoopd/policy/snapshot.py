@@ -23,9 +23,10 @@ from hoopd.config.structure import ConfigErrors
 from hoopd.errors import ConfigError, Denied
 from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
-from hoopd.policy import commands, obligations, reasons
+from hoopd.policy import commands, files, obligations, reasons
+from hoopd.policy import paths as path_patterns
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
-from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, meets, overlaps, uncovered
+from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, beside_files, meets, overlaps, uncovered
 from hoopd.shell import patterns as command_patterns
 from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Unreasoned, Verdict
 
@@ -392,7 +393,9 @@ class PolicySnapshot:
         # what comes along with any access takes no longer than that may; what it shows are no rows of anybody's
         limits = obligations.of_rules(allows) if allows else obligations.time_of(matched["access"])
         terms = tuple(_terms(rule) for rule in holds)
-        asking = [rule for rule in (*allows, *holds) if rule.table.reason]
+        # each transfer inside sftp asks for its own
+        asked = holds if operation.classes == files.OPENING else (*allows, *holds)
+        asking = [rule for rule in asked if rule.table.reason]
         unfit = [rule for rule in asking if not reasons.fits(rule.table.reason, operation.reason)]
         if unfit:
             why, hint = reasons.missing(unfit[0].table.reason, unfit[0].table.reason_hint)
@@ -423,7 +426,9 @@ def _misses(rule: Rule, identity: Identity, operation: Operation, context: Mappi
         answer = rule.condition.holds(context)
         if answer is False:
             return f"its condition is false: {rule.condition.source}"
-        if answer is None and rule.verb == "allow":
+        # what is not known of a transfer yet will be when it is judged, inside
+        inside = operation.classes == files.OPENING
+        if answer is None and (rule.verb == "allow") != inside:
             return f"its condition cannot be told: {rule.condition.source}"
     return ""
 
@@ -444,7 +449,7 @@ def _elsewhere(rule: Rule, identity: Identity, operation: Operation) -> str:
             return "it is only for other relations"
         if rule.verb != "allow" and not any(met) and own:
             return "it is only for other relations"
-    return _other_command(rule, operation)
+    return _other_command(rule, operation) or _other_path(rule, operation)
 
 
 def _other_command(rule: Rule, operation: Operation) -> str:
@@ -460,9 +465,25 @@ def _other_command(rule: Rule, operation: Operation) -> str:
     return "" if met else f"it is only for {_listing(patterns)}"
 
 
+def _other_path(rule: Rule, operation: Operation) -> str:
+    """Why C{paths} leave this operation out, or C{""}: as with commands."""
+    patterns = rule.table.paths
+    if not patterns:
+        return ""
+    if operation.classes == files.OPENING:
+        met = rule.verb == "allow"
+    elif rule.verb == "allow":
+        met = path_patterns.opens(patterns, files.places(operation))
+    else:
+        met = path_patterns.concerns(patterns, files.places(operation))
+    return "" if met else f"it is only for {_listing(patterns)}"
+
+
 def _does(rule: Rule, operation: Operation) -> bool:
     if rule.verb != "allow":
         return overlaps(rule.table.do, operation.classes)
+    if beside_files(operation.classes, rule.table.do):
+        return True
     broad = {BROAD.get(word, word) for word in operation.classes}
     return any(word in operation.classes or word in broad for word in rule.table.do)
 

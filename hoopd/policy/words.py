@@ -16,6 +16,7 @@ BROAD: dict[str, str] = {
     "drop": "ddl",
     "grant": "ddl",
     "large-object": "function",
+    "rename": "upload",
 }
 
 #: come along with any access: they show no data and change none; what they carry has words of its own
@@ -34,9 +35,21 @@ NAMED = frozenset(
 #: of SSH: what a channel is asked for
 SSH = frozenset(
     """
-    exec opaque interpreter shell download upload subsystem environment forward-local forward-remote forward-agent forward-x11
+    exec opaque interpreter shell download upload remove list sftp subsystem environment forward-local forward-remote
+    forward-agent forward-x11
     """.split()
 )
+
+#: of SSH: what is done with files
+FILES = frozenset({"download", "upload", "remove", "rename", "list"})
+
+#: come along with any other word of C{FILES}: who may fetch a file may look where it is
+_BESIDE_FILES = frozenset({"list", "sftp"})
+
+_COMMANDS = frozenset({"exec", "opaque", "interpreter"})
+
+#: whatever tightens the one speaks of the other too: what was moved or linked can be fetched under its new name
+_MEANT: dict[str, str] = {"rename": "download"}
 
 #: a statement that nobody could read may do all of this
 EVERYTHING = frozenset({"read", "write", "ddl"}) | NAMED
@@ -48,7 +61,13 @@ def overlaps(do: Collection[str], classes: frozenset[str]) -> bool:
     """Whether an operation of these classes is one of those that C{do} names; an empty C{do} names all."""
     if not do:
         return True
-    return any(word in classes for word in do)
+    meant = {_MEANT[word] for word in classes if word in _MEANT}
+    return any(word in classes or word in meant for word in do)
+
+
+def beside_files(classes: frozenset[str], do: Collection[str]) -> bool:
+    """Whether an operation only comes along with those on files that C{do} names."""
+    return classes <= _BESIDE_FILES and not FILES.isdisjoint(do)
 
 
 def meets(do: Collection[str], classes: Collection[str]) -> bool:
@@ -68,12 +87,17 @@ def narrowed(classes: Collection[str]) -> tuple[str, ...]:
 
 def uncovered(classes: frozenset[str], do: Collection[str]) -> list[str]:
     """The words of an operation that C{do} does not open, sorted."""
+    if not classes.isdisjoint(_COMMANDS) and not classes.isdisjoint(FILES):
+        # the far end of a copy: whoever may run it may, and so may whoever may move these files
+        return min(uncovered(classes - FILES, do), uncovered(classes - _COMMANDS, do), key=len)
+    if beside_files(classes, do):
+        return []
     missing = []
     for word in classes - IMPLIED:
         if word in do or BROAD.get(word) in do:
             continue
         narrow = [each for each in classes if BROAD.get(each) == word]
-        if word in ("write", "ddl") and narrow:
+        if word in ("write", "ddl", "upload") and narrow:
             continue  # its narrow words are judged one by one
         if word == "write" and ("function" in classes or "large-object" in classes):
             continue  # it may write because of a function that we do not know: "function" is judged

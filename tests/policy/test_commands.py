@@ -60,7 +60,9 @@ def test_commands_are_judged_by_what_they_run(text: str, verdict: str, rules: tu
         ("eval rm", "deny"),  # no rule opens opaque, and whatever tightens counts
         ("sh -c 'systemctl restart x'", "hold"),
         ("(shell)", "allow"),
-        ("(sftp)", "deny"),
+        ("(sftp)", "allow"),
+        ("(sftp) get /x", "allow"),
+        ("(sftp) put /x", "deny"),
     ],
 )
 def test_what_is_opaque_is_opened_by_name_and_nothing_else(text: str, verdict: str) -> None:
