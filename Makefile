@@ -12,7 +12,7 @@ help:
 	@echo "make demo         start hoopd with a throw-away PostgreSQL and show the main job"
 	@echo "make test         set up, then lint, types, unit and integration tests"
 	@echo "make unit         the fast tests alone"
-	@echo "make bench        measure hoopd beside direct connections and PgBouncer"
+	@echo "make bench        measure hoopd beside direct connections, PgBouncer and a stock SSH bastion"
 	@echo "make suites       run PostgreSQL's and psycopg2's own tests straight and through hoopd"
 	@echo "make appliance-check  install on a fresh Debian 12, boot that under systemd, and look (root, mmdebstrap, nspawn)"
 	@echo "make clean        remove the virtual environment and what demo and tests left"

@@ -1,8 +1,9 @@
-"""Measures hoopd beside direct connections, PgBouncer and a bare TLS relay in one run; prints ratios, writes bench.json.
+"""Measures hoopd beside the other ways to a server in one run; prints ratios, writes bench.json.
 
-Usage: tools/bench.py [--check] [--quick]. TLS on every leg, policy and recording on. With --check it fails where a bound
-of docs/performance.md is broken. Single figures of a shared machine mean little: routes are measured in turns, and what
-counts are ratios within one run, and processor time, which other people's load does not change.
+PostgreSQL beside direct connections, PgBouncer and a bare TLS relay; SSH beside direct connections and a stock bastion.
+Usage: tools/bench.py [--check] [--quick] [--only postgres|ssh]. TLS on every leg, policy and recording on. With --check it
+fails where a bound of docs/performance.md is broken. Single figures of a shared machine mean little: routes are measured in
+turns, and what counts are ratios within one run, and processor time, which other people's load does not change.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from benchmark import measures
+from benchmark import measures, ssh
 from benchmark.routes import Route, bare_relay, pgbouncer
 
 from tests.integration.installation import Gateway
@@ -118,8 +119,13 @@ def measure(ways: tuple[Route, Route | None, Route, Route], quick: bool) -> dict
     ]
     for name, call in plan:
         found[name] = call()
-        print(f"  {name:13} {json.dumps(found[name])}", flush=True)
+        show(name, found[name])
     return found
+
+
+def show(name: str, figures: Any) -> None:
+    """As soon as it is known."""
+    print(f"  {name:13} {json.dumps(figures)}", flush=True)
 
 
 def ratios(found: dict[str, Any]) -> dict[str, float]:
@@ -172,16 +178,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail where a bound is broken")
     parser.add_argument("--quick", action="store_true", help="small numbers: does it run at all")
+    parser.add_argument("--only", choices=("postgres", "ssh"), help="one protocol alone")
     parser.add_argument("--output", default="bench.json")
     chosen = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    with routes(100_000 if chosen.quick else 1_000_000) as ways:
-        named = ", ".join(way.name for way in ways if way is not None)
-        print(f"measuring {named} on {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}", flush=True)
-        found = measure(ways, chosen.quick)
-    said = ratios(found)
-    limits = bounds(found)
+    load = f"on {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
+    found: dict[str, Any] = {}
+    said: dict[str, float] = {}
+    limits: dict[str, tuple[str, float]] = {}
+    if chosen.only != "ssh":
+        with routes(100_000 if chosen.quick else 1_000_000) as ways:
+            named = ", ".join(way.name for way in ways if way is not None)
+            print(f"measuring {named} {load}", flush=True)
+            found |= measure(ways, chosen.quick)
+        said |= ratios(found)
+        limits |= bounds(found)
+    if chosen.only != "postgres":
+        print(f"measuring SSH: direct, a stock bastion (ssh -J), hoopd, a jump through hoopd; {load}", flush=True)
+        found |= ssh.measure(chosen.quick, show)
+        said |= ssh.ratios(found)
+        limits |= {name: (what, bound) for name, what, bound in ssh.BUDGETS}
     Path(chosen.output).write_text(json.dumps({**found, "ratios": said}, indent=2) + "\n")
     print("ratios within this run:")
     broken = 0

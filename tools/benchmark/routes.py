@@ -24,29 +24,22 @@ from tests.integration.postgres import PostgresServer, certificate, free_port
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Route:
+class Between:
     """
     @param pids: processes between the client and the server: what they use is what the way costs.
-    @param words: psycopg's connection words.
     """
 
-    def __init__(self, name: str, pids: Iterable[int] = (), **words: Any) -> None:
+    def __init__(self, name: str, pids: Iterable[int] = ()) -> None:
         self.name = name
         self.pids = tuple(pids)
-        self.words = {"host": "127.0.0.1", "sslmode": "require", "connect_timeout": 60, **words}
-
-    def connect(self) -> psycopg.Connection[Any]:
-        """A connection that prepares nothing by itself."""
-        connection = psycopg.connect(**self.words, autocommit=True)
-        connection.prepare_threshold = None
-        return connection
 
     def processor(self) -> float:
         """Seconds of processor time that this way has used so far: other people's load does not count."""
         total = 0
         for pid in self.pids:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
+            # its own, and that of children that have ended: sshd has one for each connection
+            total += sum(map(int, fields[11:15]))
         return total / TICKS
 
     def memory(self) -> int:
@@ -57,6 +50,20 @@ class Route:
                 if line.startswith("Private_"):
                     total += int(line.split()[1])
         return total
+
+
+class Route(Between):
+    """A way to a database. @param words: psycopg's connection words."""
+
+    def __init__(self, name: str, pids: Iterable[int] = (), **words: Any) -> None:
+        super().__init__(name, pids)
+        self.words = {"host": "127.0.0.1", "sslmode": "require", "connect_timeout": 60, **words}
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A connection that prepares nothing by itself."""
+        connection = psycopg.connect(**self.words, autocommit=True)
+        connection.prepare_threshold = None
+        return connection
 
     def environment(self) -> dict[str, str]:
         """For programs of PostgreSQL."""
