@@ -234,11 +234,14 @@ class ModernTransport:
         if exchanging and not self._allowedKeyExchangeMessageType(messageType):  # type: ignore[attr-defined]
             self._blockedByKeyExchange.append((messageType, payload))
             return
-        self.transport.write(self._outgoing.seal(bytes((messageType,)) + payload, randbytes.secureRandom))
+        self._send(messageType, payload)
         if messageType == conch.MSG_NEWKEYS:
             self._outgoing.renew(self.nextEncryptions.outgoing, self.strict)
         if self._outgoing.worn:
             self.renew_keys()
+
+    def _send(self, messageType: int, payload: bytes) -> None:
+        self.transport.write(self._outgoing.seal(bytes((messageType,)) + payload, randbytes.secureRandom))
 
     def sendUnimplemented(self) -> None:
         """The last packet was not understood: its number (RFC 4253 section 11.4)."""
@@ -272,7 +275,8 @@ class ModernTransport:
         lists += NS(b",".join(self.supportedCompressions)) * 2 + NS(b"") * 2
         cookie = randbytes.secureRandom(16)
         self.ourKexInitPayload = bytes((conch.MSG_KEXINIT,)) + cookie + lists + b"\0" + _UINT32.pack(0)
-        self.sendPacket(conch.MSG_KEXINIT, self.ourKexInitPayload[1:])
+        # not by sendPacket: keys that are worn out would have it begin another exchange before this one
+        self._send(conch.MSG_KEXINIT, self.ourKexInitPayload[1:])
         self._keyExchangeState = self._KEY_EXCHANGE_REQUESTED
         self._blockedByKeyExchange = []
         self._stop(self._exchange_call)
