@@ -100,6 +100,11 @@ class End:
         if self.closing:
             self.close(out)
 
+    def tell(self, kind: int, payload: bytes, out: list[tuple[int, bytes]]) -> None:
+        """Send a message that is no data. Nothing follows CLOSE (section 5.3): its number may be another channel's by then."""
+        if not self.close_sent:
+            out.append((kind, payload))
+
     def close(self, out: list[tuple[int, bytes]]) -> None:
         """Close now; what waits is dropped."""
         if self.close_sent:

@@ -80,7 +80,7 @@ class Requests:
 
     def _reply(self, channel: Channel, good: bool) -> None:
         number = messages.number(channel.client.theirs)
-        self._session.to_client.append((messages.SUCCESS if good else messages.FAILURE, number))
+        channel.client.tell(messages.SUCCESS if good else messages.FAILURE, number, self._session.to_client)
 
     def _pass_on(
         self,
@@ -93,7 +93,7 @@ class Requests:
         """Forward a request. @param answered: the client has its answer already."""
         wanted = request.want_reply or accepted is not None or refused is not None
         forwarded = ChannelRequest(channel.target.theirs, request.kind, wanted, request.details)
-        self._session.to_target.append((messages.REQUEST, forwarded.encode()))
+        channel.target.tell(messages.REQUEST, forwarded.encode(), self._session.to_target)
         if wanted:
             channel.replies.append(Reply(request.want_reply and not answered, accepted, refused))
 
@@ -294,7 +294,7 @@ class Requests:
         # behind what was said before it: what waits for room goes first
         channel.client.drain(self._session.to_client)
         ended = ChannelRequest(channel.client.theirs, "exit-status", False, messages.number(status))
-        self._session.to_client.append((messages.REQUEST, ended.encode()))
+        channel.client.tell(messages.REQUEST, ended.encode(), self._session.to_client)
 
     def say(self, channel: Channel, text: str) -> None:
         """Tell the person at the client's end, on standard error."""
@@ -306,6 +306,8 @@ class Requests:
         """What the client sent meanwhile, in its order."""
         channel.paused = False
         kept = channel.kept
+        if channel.client.close_received:
+            kept.clear()
         while kept and not channel.paused:
             one = kept.popleft()
             if isinstance(one, Kept):
@@ -324,16 +326,17 @@ class Requests:
             run.ended = f"signal {Reader(request.details).name()}"
         elif request.kind not in ("xon-xoff", "eow@openssh.com"):
             if request.want_reply:
-                self._session.to_target.append((messages.FAILURE, messages.number(channel.target.theirs)))
+                number = messages.number(channel.target.theirs)
+                channel.target.tell(messages.FAILURE, number, self._session.to_target)
             return
         if run is not None and request.kind.startswith("exit-"):
             # the end is told behind all that came before it
             run.passage.target_ends()
         channel.client.drain(self._session.to_client)
         passed = ChannelRequest(channel.client.theirs, request.kind, False, request.details)
-        self._session.to_client.append((messages.REQUEST, passed.encode()))
+        channel.client.tell(messages.REQUEST, passed.encode(), self._session.to_client)
         if request.want_reply:
-            self._session.to_target.append((messages.SUCCESS, messages.number(channel.target.theirs)))
+            channel.target.tell(messages.SUCCESS, messages.number(channel.target.theirs), self._session.to_target)
 
 
 _REQUESTS: dict[str, Callable[[Requests, Channel, ChannelRequest], None]] = {

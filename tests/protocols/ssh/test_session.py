@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hoopd.errors import Denied, HoopdError, PeerError, RecordError, TargetError
 from hoopd.protocols.ssh import messages
 from hoopd.protocols.ssh.channels import WINDOW
-from hoopd.protocols.ssh.messages import ChannelRequest, GlobalRequest, Open, number, string
+from hoopd.protocols.ssh.messages import ChannelRequest, GlobalRequest, Open, Reader, number, string
 from hoopd.protocols.ssh.requests import KEPT_MAX
 from hoopd.protocols.ssh.runs import Limits
 from tests.protocols.ssh.playbook import Play
@@ -324,6 +324,33 @@ def test_the_end_of_the_session_leaves_what_was_approved_unknown() -> None:
     assert play.route.frames[-1][1]["tag"] == "the session ended"
 
 
+def test_nothing_follows_a_close() -> None:
+    play = Play()
+    channel = play.opened()
+    play.running(channel)
+    play.client(messages.CLOSE, number(channel))
+    assert kinds(play.to_client()) == [messages.CLOSE]
+    assert kinds(play.to_target()) == [messages.EOF, messages.CLOSE]
+    # clients give the number to their next channel: what the target had under way must not reach that
+    play.target(messages.REQUEST, ChannelRequest(channel, "exit-status", True, number(0)).encode())
+    assert (play.to_client(), play.to_target()) == ([], [])
+    play.target(messages.CLOSE, number(channel))
+    assert (play.to_client(), play.to_target()) == ([], [])
+    assert play.route.frames[-1][1]["tag"] == "exit 0"
+
+
+def test_who_closes_while_an_operation_is_held_loses_what_came_behind_it_and_no_more() -> None:
+    play = Play({"forward-x11": "hold"})
+    channel = play.opened()
+    play.request(channel, "x11-req")
+    play.request(channel, "shell")
+    play.client(messages.CLOSE, number(channel))
+    assert play.withdrawn
+    play.core.permission.refused(play.core.permission.asks[-1], Denied("withdrawn"))
+    assert kinds(play.to_client()) == [messages.CLOSE]
+    assert kinds(play.to_target()) == [messages.EOF, messages.CLOSE]
+
+
 # -- hostile bytes ----------------------------------------------------------------------------------------------
 
 _KINDS = st.sampled_from([80, 81, 82, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 5, 50, 255])
@@ -355,11 +382,21 @@ def test_whatever_either_side_sends_ends_in_an_error_of_theirs(
     channel = play.opened()
     play.running(channel) if verdict == "allow" else None
     before = len(play.route.frames)
+    closed: set[tuple[str, int]] = set()
+    # whoever opens more channels may give two the same number
+    several = any(kind in (messages.OPEN, messages.OPEN_CONFIRMATION) for _, kind, _ in sent)
     for from_client, kind, payload in sent:
         theirs: type[HoopdError] = PeerError if from_client else TargetError
         with contextlib.suppress(theirs):
             (play.client if from_client else play.target)(kind, payload)
-        for number_, body in play.to_target():
+        to_target = play.to_target()
+        for side, told in (("client", play.to_client()), ("target", to_target)):
+            for number_, body in told:
+                if number_ > messages.OPEN_FAILURE and not several:
+                    assert (side, Reader(body).number()) not in closed, "something follows CLOSE"
+                if number_ == messages.CLOSE:
+                    closed.add((side, Reader(body).number()))
+        for number_, body in to_target:
             if number_ == messages.REQUEST and ChannelRequest.read(body).kind in ("exec", "shell"):
                 assert verdict == "allow"
                 assert "operation" in [kind for kind, _ in play.route.frames[before:]]
