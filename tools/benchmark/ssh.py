@@ -19,9 +19,9 @@ BUDGETS = (
     ("ssh_login_to_stock", "ssh target@gateway true, time to that of ssh -J through a stock bastion", 1.0),
     ("ssh_command_added_ms", "added to a command on an open connection", 5.0),
     ("ssh_crowded_p99_added_ms", "added to a keystroke with 200 sessions, p99", 5.0),
-    ("ssh_crowd_slower", "processor time of a keystroke with 200 sessions, to one with one", 1.5),
-    ("ssh_channels_slower", "processor time of a keystroke with 100 channels, to one with one", 1.5),
-    ("ssh_idle_session_kib", "memory of an idle session", 160.0),
+    ("ssh_crowd_slower", "processor time of a keystroke with 200 sessions, to one with one", 2.0),
+    ("ssh_channels_slower", "processor time of a keystroke with 100 channels, to one with one", 2.0),
+    ("ssh_idle_session_kib", "memory of an idle SSH session", 120.0),
     ("ssh_gigabyte_to_megabyte", "processor time for each byte of the largest output, to one of 1 MB", 1.5),
 )
 
@@ -41,17 +41,17 @@ def _plan(ways: tuple[SshRoute, ...], quick: bool, directory: Path) -> list[tupl
     in_process = [direct, hoopd]
     crowds = (1, 20) if quick else (1, 50, 200)
     megabytes, rounds = (32, 2) if quick else (256, 3)
-    keys = 400 if quick else 2000
+    keys = 400 if quick else 4000
     sizes = (1, 16, 64) if quick else (1, 16, 64, 1024)
     return [
         ("ssh_keys", lambda: {way.name: measures.keystrokes(way, crowds if way is hoopd else (1,), keys) for way in in_process}),
         ("ssh_channels", lambda: measures.channels(hoopd, (1, 20) if quick else (1, 100), keys)),
-        ("ssh_login", lambda: measures.logging_in(ways, 3 if quick else 15)),
-        ("ssh_command", lambda: measures.commands(in_process, 60 if quick else 200)),
+        ("ssh_login", lambda: measures.logging_in(ways, 3 if quick else 10)),
+        ("ssh_command", lambda: measures.commands(in_process, 20 if quick else 100)),
         ("ssh_bulk_down", lambda: measures.bulk(ways, False, megabytes, rounds, directory)),
         ("ssh_bulk_up", lambda: measures.bulk(ways, True, megabytes, rounds, directory)),
-        ("ssh_file_down", lambda: measures.files(ways, False, megabytes, rounds, directory)),
-        ("ssh_file_up", lambda: measures.files(ways, True, megabytes, rounds, directory)),
+        ("ssh_file_down", lambda: measures.files(ways, False, megabytes // 2, rounds, directory)),
+        ("ssh_file_up", lambda: measures.files(ways, True, megabytes // 2, rounds, directory)),
         ("ssh_megabyte", lambda: measures.per_megabyte(hoopd, sizes, directory)),
     ]  # fmt: skip
 

@@ -112,7 +112,8 @@ def test_keys_are_renewed_by_volume_whoever_sends(small: None) -> None:
         assert pair.heard[getattr(pair, receiver)].payloads == sent
         assert exchanged(pair.client) is not first
         assert len(seen) > 3
-        assert not pair.client._ended and not pair.server._ended
+        assert not pair.client._ended
+        assert not pair.server._ended
 
 
 def test_what_is_sent_while_keys_are_renewed_comes_in_its_order(small: None) -> None:
@@ -131,7 +132,8 @@ def test_keys_are_renewed_by_time() -> None:
     first = exchanged(pair.client), exchanged(pair.server)
     pair.clock.advance(transport.RENEW_AFTER)
     pair.deliver()
-    assert exchanged(pair.client) is not first[0] and exchanged(pair.server) is not first[1]
+    assert exchanged(pair.client) is not first[0]
+    assert exchanged(pair.server) is not first[1]
     pair.client.sendPacket(SOME, b"after")
     pair.deliver()
     assert pair.heard[pair.server].payloads == [b"after"]
