@@ -67,6 +67,11 @@ if [ "$want" = test ]; then
   need sshpass sshpass
   need rsync rsync
   need git git
+  need curl curl
+  # X11 over ssh, to a display that nobody sees
+  need Xvfb xvfb
+  need xauth xauth
+  need xdpyinfo x11-utils
 fi
 if [ ${#packages[@]} -gt 0 ]; then
   command -v apt-get >/dev/null || fail "this is no Debian: there is no apt-get to install ${packages[*]}"

@@ -20,6 +20,9 @@ SPOKEN: Mapping[str, frozenset[str]] = {
     "(x11)": frozenset({"forward-x11"}),
 }
 
+#: and what has a destination: C{(forward db1:5432)}, C{(listen localhost:8080)}
+_FORWARDS: Mapping[str, str] = {"(forward ": "forward-local", "(listen ": "forward-remote"}
+
 #: people and tools repeat themselves; one analysis is a few hundred bytes
 _read = lru_cache(maxsize=512)(analyse)
 
@@ -66,13 +69,17 @@ def facts(command: bytes) -> dict[str, Any]:
 
 
 def operation(text: str, login: str, reason: str | None = None) -> Operation:
-    """@param text: a command, one of L{SPOKEN}, or what is done by sftp, such as C{(sftp) get /path}"""
+    """@param text: a command, one of L{SPOKEN}, a forward with its destination, or what sftp does: C{(sftp) get /path}"""
     moves = files.spoken(text, login, reason)
     if moves is not None:
         return moves
     spoken = SPOKEN.get(text)
     if spoken is not None:
         return Operation("ssh", spoken, text, facts={"login": login, "pty": True}, reason=reason)
+    for opening, word in _FORWARDS.items():
+        if text.startswith(opening) and text.endswith(")"):
+            where = text[len(opening) : -1].strip()
+            return Operation("ssh", frozenset({word}), text, (where,), {"login": login, "destination": where}, reason)
     command = text.encode()
     said = {"login": login, "pty": False, **facts(command)}
     return Operation("ssh", classes(command), text, facts=said, reason=reason)

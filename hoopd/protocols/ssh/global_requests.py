@@ -12,24 +12,24 @@ from typing import Any
 from attrs import define
 
 from hoopd.errors import PeerError
-from hoopd.protocols.ssh import messages, operations
-from hoopd.protocols.ssh.messages import GlobalRequest, Reader
-from hoopd.protocols.ssh.permission import Granted
-from hoopd.protocols.ssh.runs import Runs
+from hoopd.protocols.ssh import forwards, messages
+from hoopd.protocols.ssh.messages import GlobalRequest
 
-_FORWARDS = {
-    "tcpip-forward": "forwarded-tcpip",
-    "streamlocal-forward@openssh.com": "forwarded-streamlocal@openssh.com",
-}
-_CANCELS = frozenset({"cancel-tcpip-forward", "cancel-streamlocal-forward@openssh.com"})
+#: answers that one client waits for: a tool asks for a dozen forwards and a keep-alive each few seconds
+REPLIES_MAX = 1000
 
 
 @define(eq=False)
 class GlobalReply:
-    """One answer owed for a global request, in its turn. @ivar answer: message and payload, once known"""
+    """One answer owed for a global request, in its turn.
+
+    @ivar answer: message and payload, once known.
+    @ivar accepted, refused: called with what the target answers.
+    """
 
     answer: tuple[int, bytes] | None = None
-    accepted: Callable[[], None] | None = None
+    accepted: Callable[[bytes], None] = lambda answer: None
+    refused: Callable[[], None] = lambda: None
 
 
 class GlobalRequests:
@@ -37,9 +37,8 @@ class GlobalRequests:
     @param session: L{hoopd.protocols.ssh.session.Session}, whose connections' they are.
     """
 
-    def __init__(self, session: Any, runs: Runs) -> None:
+    def __init__(self, session: Any) -> None:
         self._session = session
-        self._runs = runs
         self._replies: deque[GlobalReply] = deque()
         self._forwarded: deque[GlobalReply] = deque()
 
@@ -47,34 +46,32 @@ class GlobalRequests:
         request = GlobalRequest.read(payload)
         reply = GlobalReply()
         if request.want_reply:
+            if len(self._replies) >= REPLIES_MAX:
+                raise PeerError("too many requests while one is being decided")
             self._replies.append(reply)
         if request.kind == "no-more-sessions@openssh.com":
             self._session.no_more = True
             self._answer_global(reply, True)
-        elif request.kind in _FORWARDS:
+        elif request.kind in forwards.LISTEN:
             self._listen(request, reply)
-        elif request.kind in _CANCELS:
-            self._forward_global(request, reply)
+        elif request.kind in forwards.CANCEL:
+            if self._session.forwards.cancel(request):
+                self._forward_global(request, reply)
+            else:
+                self._answer_global(reply, False)
         else:
             # keep-alives among them: any answer is a sign of life
             self._answer_global(reply, False)
+            if request.want_reply and self._replies:
+                # answers come in their order, and one may wait for people: this is a sign of life too
+                self._session.to_client.append((messages.IGNORE, messages.string(b"")))
 
     def _listen(self, request: GlobalRequest, reply: GlobalReply) -> None:
-        reader = Reader(request.details)
-        where = reader.string().decode("utf-8", "backslashreplace")
-        if request.kind == "tcpip-forward":
-            where = f"{where}:{reader.number()}"
-        words, text = frozenset({"forward-remote"}), f"listen on {where}".encode()
-        wanted = operations.wanted(
-            words, text, self._session.login, self._session.reason, {"destination": where}, (where,)
-        )
-
-        def go(granted: Granted) -> None:
-            self._session.expected.add(_FORWARDS[request.kind])
-            reply.accepted = lambda: self._runs.settle(granted.approval, "executed", "listening")
+        def go(accepted: Callable[[bytes], None]) -> None:
+            reply.accepted, reply.refused = accepted, self._session.forwards.not_listening
             self._forward_global(request, reply)
 
-        self._session.permission.seek(wanted, go, lambda refusal: self._answer_global(reply, False))
+        self._session.forwards.listen(request, go, lambda: self._answer_global(reply, False))
 
     def _forward_global(self, request: GlobalRequest, reply: GlobalReply) -> None:
         self._forwarded.append(reply)
@@ -93,8 +90,10 @@ class GlobalRequests:
             raise PeerError("an answer to no request")
         reply = self._forwarded.popleft()
         good = kind == messages.REQUEST_SUCCESS
-        if good and reply.accepted is not None:
-            reply.accepted()
+        if good:
+            reply.accepted(payload)
+        else:
+            reply.refused()
         self._answer_global(reply, good, payload if good else b"")
 
     def target_message(self, kind: int, payload: bytes) -> None:

@@ -12,6 +12,9 @@ from attrs import frozen
 
 from hoopd.errors import PeerError
 
+#: the transport's: whoever gets it does nothing
+IGNORE = 2
+
 GLOBAL_REQUEST = 80
 REQUEST_SUCCESS = 81
 REQUEST_FAILURE = 82

@@ -112,6 +112,27 @@ class Permission:
         else:
             self._pass(number, wanted, judged, None, go, stop)
 
+    def follow(self, granted: Granted, wanted: Wanted, go: Go, stop: Stop) -> None:
+        """Something comes of what was permitted before, and is an operation of its own: judged by the rules of now, and not held.
+
+        @param granted: what it comes of.
+        """
+        number = self._route.next_operation()
+        judged = self._judge(wanted.operation)
+        decision = judged.decision
+        try:
+            self._route.gate()
+        except Unavailable as error:
+            self._refuse(number, wanted, judged, Refusal.of(error), stop)
+            return
+        if decision.verdict == "hold" and granted.approval is None:
+            why = "it is held for approval since the rules changed, and nobody has approved it: ask for it again"
+            self._refuse(number, wanted, judged, Refusal(why, decision.rules, decision.hint), stop)
+        elif decision.verdict == "deny":
+            self._refuse(number, wanted, judged, Refusal(decision.why, decision.rules, decision.hint), stop)
+        else:
+            self._pass(number, wanted, judged, None, go, stop)
+
     def released(self, ask: Ask, approval: str | None) -> None:
         """C{ask} is answered with yes. @param approval: it was claimed under this; None: break glass, or the disk"""
         if ask.answered:

@@ -183,19 +183,26 @@ class Requests:
         opens: str = "",
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        """An operation that is over as soon as it is accepted. @param then: called when it is forwarded"""
+        """An operation that is over as soon as it is accepted.
+
+        @param opens: type of the channels that the target may open once it has accepted.
+        @param then: called when it is forwarded.
+        """
         wanted = operations.wanted(
             words, text, self._session.login, self._session.reason, None, objects, request.kind.encode() + text
         )
 
         def go(granted: Granted) -> None:
-            def settled(outcome: str) -> None:
-                self._runs.settle(granted.approval, outcome, outcome)
+            def accepted() -> None:
+                self._runs.settle(granted.approval, "executed", "executed")
+                if opens:
+                    self._session.forwards.permit(opens, granted)
 
-            if opens:
-                self._session.expected.add(opens)
+            def refused() -> None:
+                self._runs.settle(granted.approval, "failed", "failed")
+
             then()
-            self._pass_on(channel, request, lambda: settled("executed"), lambda: settled("failed"))
+            self._pass_on(channel, request, accepted, refused)
             self.resume(channel)
 
         def stop(refusal: Refusal) -> None:

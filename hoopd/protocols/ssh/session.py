@@ -14,17 +14,20 @@ from attrs import Factory, define, field
 
 from hoopd.display import visible
 from hoopd.errors import PeerError, TargetError
-from hoopd.protocols.ssh import messages, operations
+from hoopd.protocols.ssh import messages
 from hoopd.protocols.ssh.channels import PACKET, WINDOW, Channel, End
+from hoopd.protocols.ssh.forwards import LOCAL, Forwards
 from hoopd.protocols.ssh.global_requests import GlobalRequests
-from hoopd.protocols.ssh.messages import Confirmation, Open, Reader
-from hoopd.protocols.ssh.operations import Refusal, Wanted
+from hoopd.protocols.ssh.messages import Confirmation, Open
+from hoopd.protocols.ssh.operations import Refusal
 from hoopd.protocols.ssh.passage import Later
 from hoopd.protocols.ssh.permission import Granted, Permission
 from hoopd.protocols.ssh.requests import Requests
 from hoopd.protocols.ssh.runs import Limits, Runs
 
 _INTERRUPT = b"\x03"
+#: of what one side says about a channel, to the other and to the record
+TEXT_MAX = 200
 
 
 @define(eq=False)
@@ -51,16 +54,16 @@ class Session:
     _last: int = -1
     #: the client has said that it will open no more session channels
     no_more: bool = False
-    #: what the client may be asked to open, because it asked for it and was permitted
-    expected: set[str] = Factory(set)
     runs: Runs = field(init=False)
+    forwards: Forwards = field(init=False)
     _requests: Requests = field(init=False)
     _globals: GlobalRequests = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.runs = Runs(self.route, self, self.seconds, self.later, self.limits)
+        self.forwards = Forwards(self)
         self._requests = Requests(self, self.runs)
-        self._globals = GlobalRequests(self, self.runs)
+        self._globals = GlobalRequests(self)
 
     # -- from the client ---------------------------------------------------------------------------------------
 
@@ -89,32 +92,20 @@ class Session:
 
     def _client_opens(self, kind: int, payload: bytes) -> None:
         asked = Open.read(payload)
-        if len(self._channels) >= self.limits.channels:
+        if self._full:
             self._not_opened(self.to_client, asked.sender, messages.RESOURCE_SHORTAGE, "too many channels")
         elif asked.kind == "session":
             if self.no_more:
                 raise PeerError("another session channel after no-more-sessions")
             self._open(asked, b"")
-        elif asked.kind in ("direct-tcpip", "direct-streamlocal@openssh.com"):
-            wanted = self._forward(asked)
-
-            def refused(refusal: Refusal) -> None:
-                self._not_opened(self.to_client, asked.sender, messages.PROHIBITED, refusal.line)
-
-            self.permission.seek(wanted, lambda granted: self._open(asked, asked.details, granted), refused)
+        elif asked.kind in LOCAL:
+            self.forwards.connect(
+                asked,
+                lambda granted: self._open(asked, asked.details, granted),
+                lambda refusal: self._not_opened(self.to_client, asked.sender, messages.PROHIBITED, refusal.line),
+            )
         else:
             self._not_opened(self.to_client, asked.sender, messages.UNKNOWN_TYPE, "unknown channel type")
-
-    def _forward(self, asked: Open) -> Wanted:
-        reader = Reader(asked.details)
-        where = reader.string().decode("utf-8", "backslashreplace")
-        if asked.kind == "direct-tcpip":
-            where = f"{where}:{reader.number()}"
-        text = f"forward to {where}".encode()
-        facts = {"destination": where}
-        return operations.wanted(
-            frozenset({"forward-local"}), text, self.login, self.reason, facts, (where,), asked.details
-        )
 
     def _not_opened(self, out: list[tuple[int, bytes]], theirs: int, reason: int, text: str) -> None:
         out.append((messages.OPEN_FAILURE, messages.open_failure(theirs, reason, text)))
@@ -141,13 +132,26 @@ class Session:
 
     def _target_opens(self, kind: int, payload: bytes) -> None:
         asked = Open.read(payload)
-        if asked.kind not in self.expected or len(self._channels) >= self.limits.channels:
+
+        def stop(refusal: Refusal) -> None:
+            # why is the client's and the record's to know
             self._not_opened(self.to_target, asked.sender, messages.PROHIBITED, "not permitted by the gateway")
-            return
+
+        if self._full:
+            stop(Refusal("too many channels"))
+        else:
+            self.forwards.opened(asked, lambda granted: self._target_opened(asked, granted), stop)
+
+    def _target_opened(self, asked: Open, granted: Granted) -> None:
         channel = self._new(asked)
         self._size(channel.target, asked.sender, asked.window, asked.packet)
+        self.runs.forward(granted, asked.kind, channel)
         opening = Open(asked.kind, channel.number, WINDOW, PACKET, asked.details)
         self.to_client.append((messages.OPEN, opening.encode()))
+
+    @property
+    def _full(self) -> bool:
+        return len(self._channels) + self.forwards.pending >= self.limits.channels
 
     def _target_confirms(self, kind: int, payload: bytes) -> None:
         self._confirmed(payload, lambda channel: (channel.target, channel.client, self.to_client))
@@ -177,9 +181,10 @@ class Session:
         self._declined(payload, self.to_target, lambda channel: channel.target)
 
     def _declined(self, payload: bytes, out: list[tuple[int, bytes]], asking: Callable[[Channel], End]) -> None:
-        number, reason, text = messages.read_open_failure(payload)
+        number, reason, said = messages.read_open_failure(payload)
+        text = visible(said[:TEXT_MAX])
         channel = self._unconfirmed(number)
-        self.runs.finish(channel, f"not opened: {visible(text)}", failed=True)
+        self.runs.finish(channel, f"not opened: {text}", failed=True)
         self._not_opened(out, asking(channel).theirs, reason, text)
         del self._channels[number]
 

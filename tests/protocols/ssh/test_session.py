@@ -289,23 +289,6 @@ def test_forwards_open_nothing_before_they_are_judged() -> None:
     assert play.to_target() == []
 
 
-def test_a_target_opens_only_what_was_permitted() -> None:
-    for kind in ("forwarded-tcpip", "x11", "auth-agent@openssh.com", "session"):
-        play = Play()
-        play.target(messages.OPEN, Open(kind, 3, WINDOW, 1000, b"").encode())
-        assert kinds(play.to_target()) == [messages.OPEN_FAILURE]
-        assert play.to_client() == []
-
-
-def test_answers_to_global_requests_keep_their_order() -> None:
-    play = Play()
-    play.client(messages.GLOBAL_REQUEST, GlobalRequest("tcpip-forward", True, string(b"") + number(0)).encode())
-    play.client(messages.GLOBAL_REQUEST, GlobalRequest("keepalive@openssh.com", True, b"").encode())
-    assert play.to_client() == []
-    play.target(messages.REQUEST_SUCCESS, number(4711))
-    assert play.to_client() == [(messages.REQUEST_SUCCESS, number(4711)), (messages.REQUEST_FAILURE, b"")]
-
-
 def test_a_broker_away_for_long_refuses() -> None:
     play = Play()
     channel = play.opened()
