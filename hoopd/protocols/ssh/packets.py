@@ -25,7 +25,11 @@ PACKET_MAX = 256 * 1024
 OCTETS_MAX = 1 << 30
 PACKETS_MAX = 1 << 28
 
+#: octets of padding at once: for some hundreds of packets
+_DRAWN = 4096
+
 _LENGTH = Struct(">I")
+_HEAD = Struct("BB")
 _SEQUENCE_MASK = 0xFFFFFFFF
 
 
@@ -62,8 +66,8 @@ class Clear:
     def seal(self, sequence: int, length: bytes, body: bytes) -> bytes:
         return length + body
 
-    def open(self, sequence: int, length: bytes, body: bytes, tag: bytes) -> bytes:
-        return body
+    def open(self, sequence: int, length: bytes, sealed: memoryview) -> bytes:
+        return bytes(sealed)
 
 
 class Gcm:
@@ -85,9 +89,9 @@ class Gcm:
     def seal(self, sequence: int, length: bytes, body: bytes) -> bytes:
         return length + self._cipher.encrypt(self._nonce(), body, length)
 
-    def open(self, sequence: int, length: bytes, body: bytes, tag: bytes) -> bytes:
+    def open(self, sequence: int, length: bytes, sealed: memoryview) -> bytes:
         try:
-            return self._cipher.decrypt(self._nonce(), body + tag, length)
+            return self._cipher.decrypt(self._nonce(), sealed, length)
         except InvalidTag:
             raise PeerError("a packet was altered on its way") from None
 
@@ -105,15 +109,16 @@ class CounterEtm:
         self._key = mac_key[:size]
         self.tag = size
 
-    def _digest(self, sequence: int, octets: bytes) -> bytes:
-        return hmac.digest(self._key, _LENGTH.pack(sequence) + octets, self._hash)
+    def _digest(self, *parts: bytes | memoryview) -> bytes:
+        return hmac.digest(self._key, b"".join(parts), self._hash)
 
     def seal(self, sequence: int, length: bytes, body: bytes) -> bytes:
-        octets = length + self._update(body)
-        return octets + self._digest(sequence, octets)
+        encrypted = self._update(body)
+        return b"".join((length, encrypted, self._digest(_LENGTH.pack(sequence), length, encrypted)))
 
-    def open(self, sequence: int, length: bytes, body: bytes, tag: bytes) -> bytes:
-        if not hmac.compare_digest(self._digest(sequence, length + body), tag):
+    def open(self, sequence: int, length: bytes, sealed: memoryview) -> bytes:
+        body = sealed[: -self.tag]
+        if not hmac.compare_digest(self._digest(_LENGTH.pack(sequence), length, body), sealed[-self.tag :]):
             raise PeerError("a packet was altered on its way")
         return self._update(body)
 
@@ -132,72 +137,96 @@ def protection(cipher: bytes, mac: bytes, key: bytes, iv: bytes, mac_key: bytes,
     return CounterEtm(algorithm, key, iv, mac, mac_key, seals)
 
 
+class Padding:
+    """Random octets, drawn many at once: a system call for each packet would be a tenth of what a small one costs.
+
+    @param random: gives so many random octets.
+    """
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        self._random = random
+        self._octets = b""
+        self._at = 0
+
+    def __call__(self, count: int) -> bytes:
+        at, end = self._at, self._at + count
+        if end > len(self._octets):
+            self._octets, at, end = self._random(_DRAWN), 0, count
+        self._at = end
+        return self._octets[at:end]
+
+
 class Direction:
     """One direction of a connection: its protection, its sequence number, and how much it has carried.
 
     @ivar octets, packets: since the last keys.
+    @ivar lasts: octets after which the keys have been used enough.
     """
 
     def __init__(self) -> None:
         self.sequence = 0
         self.octets = 0
         self.packets = 0
-        self._protection: Protection = Clear()
+        self.lasts = OCTETS_MAX
+        self._take(Clear())
+
+    def _take(self, protection: Protection) -> None:
+        self._seal, self._open = protection.seal, protection.open
+        self._block, self._tag = protection.block, protection.tag
+        # a length in clear does not count towards the blocks where something is encrypted
+        self._counted = 4 if isinstance(protection, Clear) else 0
 
     @property
     def worn(self) -> bool:
         """The keys have been used as much as they should."""
-        return self.octets >= OCTETS_MAX or self.packets >= PACKETS_MAX
+        return self.octets >= self.lasts or self.packets >= PACKETS_MAX
 
-    @property
-    def protected(self) -> bool:
-        return not isinstance(self._protection, Clear)
-
-    def renew(self, protection: Protection, reset: bool) -> None:
+    def renew(self, protection: Protection, reset: bool, lasts: int | None = None) -> None:
         """New keys. @param reset: begin numbering at 0 again (strict key exchange)."""
-        self._protection = protection
+        self._take(protection)
         self.octets = self.packets = 0
+        self.lasts = OCTETS_MAX if lasts is None else lasts
         if reset:
             self.sequence = 0
 
-    def _carried(self, octets: int) -> None:
+    def seal(self, kind: int, payload: bytes, padding: Callable[[int], bytes]) -> bytes:
+        """One packet. @param kind: the message's number. @param padding: gives so many random octets"""
+        size = 2 + len(payload)
+        pad = self._block - (size + self._counted) % self._block
+        if pad < 4:
+            pad += self._block
+        body = b"".join((_HEAD.pack(pad, kind), payload, padding(pad)))
+        sealed = self._seal(self.sequence, _LENGTH.pack(size + pad), body)
         self.sequence = (self.sequence + 1) & _SEQUENCE_MASK
         self.packets += 1
-        self.octets += octets
-
-    def seal(self, payload: bytes, padding: Callable[[int], bytes]) -> bytes:
-        """One packet. @param padding: gives so many random octets."""
-        block = self._protection.block
-        # lengths in clear do not count towards the blocks where something is encrypted
-        counted = 1 + len(payload) + (0 if self.protected else 4)
-        pad = block - counted % block
-        if pad < 4:
-            pad += block
-        length = _LENGTH.pack(1 + len(payload) + pad)
-        sealed = self._protection.seal(self.sequence, length, bytes((pad,)) + payload + padding(pad))
-        self._carried(len(sealed))
+        self.octets += len(sealed)
         return sealed
 
-    def open(self, buffer: bytearray, at: int) -> tuple[bytes, int] | None:
+    def open(self, buffer: bytearray, at: int) -> tuple[int, bytes, int] | None:
         """Read one packet of C{buffer[at:]}.
 
-        @return: its payload and where the next begins; None if it is not all there.
+        @return: the message's number, its payload and where the next packet begins; None if it is not all there.
         @raise PeerError: malformed, too long, or altered.
         """
-        if len(buffer) - at < 4:
+        begins = at + 4
+        if len(buffer) < begins:
             return None
-        length = bytes(buffer[at : at + 4])
-        size = _LENGTH.unpack(length)[0]
-        block, tag = self._protection.block, self._protection.tag
+        size = _LENGTH.unpack_from(buffer, at)[0]
         # the smallest packet: one block, of which the padding takes 4 at least
-        if not 5 <= size <= PACKET_MAX or (size + (0 if self.protected else 4)) % block:
+        if not 5 <= size <= PACKET_MAX or (size + self._counted) % self._block:
             raise PeerError(f"invalid packet length {size}")
-        end = at + 4 + size
-        if len(buffer) < end + tag:
+        ends = begins + size + self._tag
+        if len(buffer) < ends:
             return None
-        body = self._protection.open(self.sequence, length, bytes(buffer[at + 4 : end]), bytes(buffer[end : end + tag]))
+        # while a view exists the buffer cannot grow: none outlives this
+        with memoryview(buffer) as whole, whole[begins:ends] as sealed:
+            body = self._open(self.sequence, _LENGTH.pack(size), sealed)
         pad = body[0]
         if pad < 4 or pad >= size:
             raise PeerError("invalid packet padding")
-        self._carried(4 + size + tag)
-        return body[1 : size - pad], end + tag
+        if pad == size - 1:
+            raise PeerError("an empty packet")
+        self.sequence = (self.sequence + 1) & _SEQUENCE_MASK
+        self.packets += 1
+        self.octets += ends - at
+        return body[1], body[2 : size - pad], ends

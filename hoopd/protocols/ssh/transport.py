@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from hoopd.errors import Denied, PeerError, TargetError
 from hoopd.protocols.ssh import keys
-from hoopd.protocols.ssh.packets import CIPHERS, MACS, Direction, protection
+from hoopd.protocols.ssh.packets import CIPHERS, MACS, Direction, Padding, protection
 
 STRICT_CLIENT = b"kex-strict-c-v00@openssh.com"
 STRICT_SERVER = b"kex-strict-s-v00@openssh.com"
@@ -38,6 +38,7 @@ RENEW_AFTER = 3600.0
 EXCHANGE_TIMEOUT = 60.0
 
 _UINT32 = Struct(">I")
+_padding = Padding(randbytes.secureRandom)
 
 #: what a peer may send while keys are exchanged (RFC 4253 section 7.1), and, strictly, only of the exchange itself
 _IN_EXCHANGE = frozenset(
@@ -169,10 +170,8 @@ class ModernTransport:
             opened = self._incoming.open(self._buffer, at)
             if opened is None:
                 break
-            payload, at = opened
-            if not payload:
-                raise PeerError("an empty packet")
-            self._dispatch(payload[0], payload[1:])
+            kind, payload, at = opened
+            self._dispatch(kind, payload)
         if at > 0:
             del self._buffer[:at]
         if self._incoming.worn:
@@ -241,7 +240,7 @@ class ModernTransport:
             self.renew_keys()
 
     def _send(self, messageType: int, payload: bytes) -> None:
-        self.transport.write(self._outgoing.seal(bytes((messageType,)) + payload, randbytes.secureRandom))
+        self.transport.write(self._outgoing.seal(messageType, payload, _padding))
 
     def sendUnimplemented(self) -> None:
         """The last packet was not understood: its number (RFC 4253 section 11.4)."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoopd.errors import PeerError
-from hoopd.protocols.ssh.packets import CIPHERS, MACS, PACKET_MAX, Direction, protection
+from hoopd.protocols.ssh.packets import CIPHERS, MACS, PACKET_MAX, Direction, Padding, protection
 
 SUITES = [(cipher, mac) for cipher in CIPHERS for mac in MACS]
 
@@ -26,15 +26,20 @@ def pair(cipher: bytes, mac: bytes, reset: bool = True) -> tuple[Direction, Dire
     return out, into
 
 
+def sealed(direction: Direction, message: bytes) -> bytes:
+    """@param message: its number and its payload"""
+    return direction.seal(message[0], message[1:], zeros)
+
+
 def opened(direction: Direction, wire: bytes, step: int) -> list[bytes]:
-    """Payloads, as they come when C{wire} arrives C{step} bytes at a time."""
+    """Messages, as they come when C{wire} arrives C{step} bytes at a time."""
     buffer, found = bytearray(), []
     for start in range(0, len(wire), step):
         buffer += wire[start : start + step]
         at = 0
         while (one := direction.open(buffer, at)) is not None:
-            found.append(one[0])
-            at = one[1]
+            found.append(bytes((one[0],)) + one[1])
+            at = one[2]
         del buffer[:at]
     assert not buffer
     return found
@@ -45,14 +50,14 @@ def opened(direction: Direction, wire: bytes, step: int) -> list[bytes]:
 def test_what_is_sealed_opens_in_every_split(cipher: bytes, mac: bytes, step: int) -> None:
     out, into = pair(cipher, mac)
     payloads = [b"\x02", b"x" * 11, b"y" * 300, bytes(2000)]
-    wire = b"".join(out.seal(payload, zeros) for payload in payloads)
+    wire = b"".join(sealed(out, payload) for payload in payloads)
     assert opened(into, wire, step) == payloads
     assert (out.sequence, out.octets) == (into.sequence, into.octets) == (4, len(wire))
 
 
 def test_without_keys_packets_are_in_clear_and_whole_blocks() -> None:
     out, into = Direction(), Direction()
-    wire = out.seal(b"\x14" + b"k" * 20, zeros)
+    wire = sealed(out, b"\x14" + b"k" * 20)
     assert len(wire) % 8 == 0
     assert b"kkkk" in wire
     assert opened(into, wire, 3) == [b"\x14" + b"k" * 20]
@@ -60,7 +65,7 @@ def test_without_keys_packets_are_in_clear_and_whole_blocks() -> None:
 
 @pytest.mark.parametrize(("cipher", "mac"), SUITES)
 def test_a_changed_bit_anywhere_is_noticed(cipher: bytes, mac: bytes) -> None:
-    wire = pair(cipher, mac)[0].seal(b"\x5e" + b"payload", zeros)
+    wire = sealed(pair(cipher, mac)[0], b"\x5e" + b"payload")
     for at in range(len(wire)):
         changed = bytearray(wire)
         changed[at] ^= 1
@@ -73,11 +78,11 @@ def test_a_changed_bit_anywhere_is_noticed(cipher: bytes, mac: bytes) -> None:
 @pytest.mark.parametrize(("cipher", "mac"), SUITES)
 def test_packets_do_not_open_twice_nor_in_another_order(cipher: bytes, mac: bytes) -> None:
     out, into = pair(cipher, mac)
-    first, second = out.seal(b"\x02first", zeros), out.seal(b"\x02second", zeros)
+    first, second = sealed(out, b"\x02first"), sealed(out, b"\x02second")
     with pytest.raises(PeerError):
         into.open(bytearray(second), 0)
     out, into = pair(cipher, mac)
-    first = out.seal(b"\x02first", zeros)
+    first = sealed(out, b"\x02first")
     into.open(bytearray(first), 0)
     with pytest.raises(PeerError):
         into.open(bytearray(first), 0)
@@ -94,7 +99,7 @@ def test_numbering_begins_again_only_in_strict_exchanges() -> None:
     for reset, expected in ((True, 0), (False, 3)):
         direction = Direction()
         for _ in range(3):
-            direction.seal(b"\x02", zeros)
+            sealed(direction, b"\x02")
         direction.renew(protection(b"aes128-ctr", b"hmac-sha2-256-etm@openssh.com", *[bytes(64)] * 3, True), reset)
         assert (direction.sequence, direction.octets, direction.packets) == (expected, 0, 0)
 
@@ -108,4 +113,24 @@ def test_garbage_raises_peer_error_or_waits(garbage: bytes, suite: tuple[bytes, 
             one = make().open(buffer, 0)
         except PeerError:
             continue
-        assert one is None or 4 < one[1] <= len(garbage)
+        assert one is None or 4 < one[2] <= len(garbage)
+
+
+def test_a_packet_without_a_message_is_refused() -> None:
+    # one block in clear: a length of 12, of which 11 are padding
+    with pytest.raises(PeerError, match="empty"):
+        Direction().open(bytearray(b"\0\0\0\x0c" + b"\x0b" + bytes(11)), 0)
+
+
+def test_padding_is_drawn_many_octets_at_once_and_given_once() -> None:
+    drawn: list[int] = []
+
+    def random(count: int) -> bytes:
+        drawn.append(count)
+        return bytes([len(drawn)]) + bytes(count - 1)
+
+    padding = Padding(random)
+    given = b"".join(padding(9) for _ in range(1000))
+    assert len(given) == 9000
+    assert len(drawn) < 5
+    assert given.count(bytes([1])) == given.count(bytes([2])) == 1
