@@ -181,11 +181,11 @@ class Direction:
         """The keys have been used as much as they should."""
         return self.octets >= self.lasts or self.packets >= PACKETS_MAX
 
-    def renew(self, protection: Protection, reset: bool, lasts: int | None = None) -> None:
-        """New keys. @param reset: begin numbering at 0 again (strict key exchange)."""
+    def renew(self, protection: Protection, reset: bool, lasts: int) -> None:
+        """New keys. @param reset: begin numbering at 0 again (strict key exchange). @param lasts: octets they are for"""
         self._take(protection)
         self.octets = self.packets = 0
-        self.lasts = OCTETS_MAX if lasts is None else lasts
+        self.lasts = lasts
         if reset:
             self.sequence = 0
 

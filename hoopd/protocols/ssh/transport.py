@@ -22,7 +22,7 @@ from twisted.python import randbytes
 from twisted.python.failure import Failure
 
 from hoopd.errors import Denied, PeerError, TargetError
-from hoopd.protocols.ssh import keys
+from hoopd.protocols.ssh import keys, packets
 from hoopd.protocols.ssh.packets import CIPHERS, MACS, Direction, Padding, protection
 
 STRICT_CLIENT = b"kex-strict-c-v00@openssh.com"
@@ -37,7 +37,12 @@ RENEW_AFTER = 3600.0
 #: what waits in a key exchange is bounded by the channels' windows; a peer that never ends one must not hold us up
 EXCHANGE_TIMEOUT = 60.0
 
+#: OpenSSH before 10 prefers AES-CTR to AES-GCM, which costs both ends half as much a byte. Clients that can do both are asked to
+#: change once they carry much; for an interactive session an exchange of keys would cost more than it brings.
+AEAD_AFTER = 4 * 1024 * 1024
+
 _UINT32 = Struct(">I")
+_AEAD = frozenset(name for name, algorithm in CIPHERS.items() if algorithm.aead)
 _padding = Padding(randbytes.secureRandom)
 
 #: what a peer may send while keys are exchanged (RFC 4253 section 7.1), and, strictly, only of the exchange itself
@@ -98,6 +103,7 @@ class ModernTransport:
     clock: Any = None
     strict = False
     _ended = False
+    _lasts = packets.OCTETS_MAX
     _renew_call: Any = None
     _exchange_call: Any = None
 
@@ -235,7 +241,7 @@ class ModernTransport:
             return
         self._send(messageType, payload)
         if messageType == conch.MSG_NEWKEYS:
-            self._outgoing.renew(self.nextEncryptions.outgoing, self.strict)
+            self._outgoing.renew(self.nextEncryptions.outgoing, self.strict, self._lasts)
         if self._outgoing.worn:
             self.renew_keys()
 
@@ -298,12 +304,22 @@ class ModernTransport:
             # Conch's own class in its place knows no AES-GCM; it is filled later by the same names
             chosen = self.nextEncryptions
             self.nextEncryptions = _Keys(chosen.outCipType, chosen.inCipType, chosen.outMACType, chosen.inMACType)
+            self._prefer_aead(packet)
         return negotiated
+
+    def _prefer_aead(self, packet: bytes) -> None:
+        """Whether these keys are only for a beginning. A server has no other say: the client's first choice counts (section 7.1)."""
+        self._lasts = packets.OCTETS_MAX
+        chosen = {self.nextEncryptions.outCipType, self.nextEncryptions.inCipType}
+        both = getNS(packet[16:], 4)[2:4]
+        if not self.isClient and not chosen <= _AEAD and all(_AEAD & set(names.split(b",")) for names in both):
+            self._lasts = AEAD_AFTER
+            self.supportedCiphers = tuple(name for name in self.supportedCiphers if name in _AEAD)
 
     def _newKeys(self) -> None:
         """The peer's NEWKEYS came and ours is sent: its direction has the new keys, and what waited goes out."""
         keys = self.nextEncryptions
-        self._incoming.renew(keys.incoming, self.strict)
+        self._incoming.renew(keys.incoming, self.strict, self._lasts)
         self.currentEncryptions, self.nextEncryptions, self._gotNewKeys = keys, None, 0
         self._keyExchangeState = self._KEY_EXCHANGE_NONE
         waiting, self._blockedByKeyExchange = self._blockedByKeyExchange, None

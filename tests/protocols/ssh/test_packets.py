@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoopd.errors import PeerError
-from hoopd.protocols.ssh.packets import CIPHERS, MACS, PACKET_MAX, Direction, Padding, protection
+from hoopd.protocols.ssh.packets import CIPHERS, MACS, OCTETS_MAX, PACKET_MAX, Direction, Padding, protection
 
 SUITES = [(cipher, mac) for cipher in CIPHERS for mac in MACS]
 
@@ -22,7 +22,7 @@ def pair(cipher: bytes, mac: bytes, reset: bool = True) -> tuple[Direction, Dire
     out, into = Direction(), Direction()
     for direction, seals in ((out, True), (into, False)):
         keys = (bytes(range(64)), bytes(range(64, 128)), bytes(range(128, 192)))
-        direction.renew(protection(cipher, mac, *keys, seals), reset)
+        direction.renew(protection(cipher, mac, *keys, seals), reset, OCTETS_MAX)
     return out, into
 
 
@@ -100,7 +100,9 @@ def test_numbering_begins_again_only_in_strict_exchanges() -> None:
         direction = Direction()
         for _ in range(3):
             sealed(direction, b"\x02")
-        direction.renew(protection(b"aes128-ctr", b"hmac-sha2-256-etm@openssh.com", *[bytes(64)] * 3, True), reset)
+        direction.renew(
+            protection(b"aes128-ctr", b"hmac-sha2-256-etm@openssh.com", *[bytes(64)] * 3, True), reset, 1000
+        )
         assert (direction.sequence, direction.octets, direction.packets) == (expected, 0, 0)
 
 

@@ -60,9 +60,11 @@ class Client(ClientTransport):
 class Pair:
     """@ivar heard: what each side was told by the other"""
 
-    def __init__(self) -> None:
+    def __init__(self, *ciphers: bytes) -> None:
+        """@param ciphers: of the client, its favourite first"""
         self.clock = Clock()
         self.server, self.client = Server(), Client()
+        self.client.supportedCiphers = ciphers or self.client.supportedCiphers
         self.server.factory = Factory()
         self.heard: dict[Any, Heard] = {}
         for side in (self.server, self.client):
@@ -137,3 +139,29 @@ def test_keys_are_renewed_by_time() -> None:
     pair.client.sendPacket(SOME, b"after")
     pair.deliver()
     assert pair.heard[pair.server].payloads == [b"after"]
+
+
+def ciphers_after(pair: Pair, packets_: int) -> set[bytes]:
+    """What protects both ways once the client has sent so many packets, all of which came."""
+    sent = [bytes((number,)) * 30_000 for number in range(packets_)]
+    for payload in sent:
+        pair.client.sendPacket(SOME, payload)
+        pair.deliver()
+    assert pair.heard[pair.server].payloads == sent
+    keys = exchanged(pair.server)
+    return {keys.outCipType, keys.inCipType}
+
+
+def test_a_client_that_carries_much_changes_to_a_cipher_that_costs_less() -> None:
+    enough = transport.AEAD_AFTER // 30_000 + 2
+    ctr, gcm = b"aes128-ctr", b"aes128-gcm@openssh.com"
+    assert ciphers_after(Pair(ctr, gcm), enough - 4) == {ctr}, "little is not worth it"
+    assert ciphers_after(Pair(ctr, gcm), enough) == {gcm}
+    assert ciphers_after(Pair(ctr), enough) == {ctr}, "who has no other keeps it"
+
+
+def test_a_client_that_begins_with_the_better_cipher_exchanges_no_keys_early() -> None:
+    pair = Pair(b"aes256-gcm@openssh.com", b"aes128-ctr")
+    first = exchanged(pair.server)
+    assert ciphers_after(pair, transport.AEAD_AFTER // 30_000 + 2) == {b"aes256-gcm@openssh.com"}
+    assert exchanged(pair.server) is first
