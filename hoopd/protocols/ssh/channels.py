@@ -175,5 +175,6 @@ class Channel:
     @property
     def over(self) -> bool:
         """Both ends have said and heard that it is closed."""
-        ends = (self.client, self.target)
-        return all(end.close_sent and end.close_received for end in ends)
+        client, target = self.client, self.target
+        # asked after each message: no loop
+        return client.close_sent and client.close_received and target.close_sent and target.close_received

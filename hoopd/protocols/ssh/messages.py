@@ -7,6 +7,7 @@ unsigned 32-bit integers; text is bytes as it came.
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as StructError
 
 from attrs import frozen
 
@@ -213,11 +214,19 @@ def data(recipient: int, stream: int, octets: bytes) -> tuple[int, bytes]:
 
 def read_data(kind: int, payload: bytes) -> tuple[int, int, bytes]:
     """@return: recipient, stream, octets"""
-    reader = Reader(payload)
-    recipient = reader.number()
-    stream = reader.number() if kind == EXTENDED_DATA else 0
-    octets = reader.string()
-    reader.end()
+    # not by a Reader: every message but a few is one of these
+    stream = 0
+    try:
+        if kind == EXTENDED_DATA:
+            recipient, stream, size = _THREE.unpack_from(payload)
+            octets = payload[_THREE.size :]
+        else:
+            recipient, size = _TWO.unpack_from(payload)
+            octets = payload[_TWO.size :]
+    except StructError:
+        raise PeerError("a message ends too early") from None
+    if size != len(octets):
+        raise PeerError("a message ends too early" if size > len(octets) else "a message with bytes left over")
     return recipient, stream, octets
 
 

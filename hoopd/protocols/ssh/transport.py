@@ -208,6 +208,13 @@ class ModernTransport:
 
     def _dispatch(self, kind: int, payload: bytes) -> None:
         exchanging = self._keyExchangeState != self._KEY_EXCHANGE_NONE
+        if kind >= 50 and not exchanging:
+            if self.service:
+                # Conch's way there, without its table
+                self.service.packetReceived(kind, payload)
+            else:
+                self.sendUnimplemented()
+            return
         if kind == conch.MSG_KEXINIT:
             if self._keyExchangeState == self._KEY_EXCHANGE_PROGRESSING:
                 raise PeerError("KEXINIT in the middle of a key exchange")
