@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from hoopd.ctl import transfers
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import UNVERIFIED, Failure
 from hoopd.ctl.printing import Duration, Moment, as_json, moment, pairs, print_json, span, table
+from hoopd.ctl.recordings import pieces
 
 
 def _how_long(session: Mapping[str, Any]) -> str:
@@ -36,6 +37,9 @@ _COLUMNS = (
 @click.group("sessions")
 def command() -> None:
     """Sessions and their recordings."""
+
+
+command.add_command(transfers.command)
 
 
 @command.command("list")
@@ -125,7 +129,7 @@ def replay(
     """Show what was said in session ID, as it was said; --json prints a frame a line."""
     from hoopd.audit import replay as replaying
 
-    frames, problem = replaying.load(b"".join(_pieces(gateway, id)))
+    frames, problem = replaying.load(b"".join(pieces(gateway, id)))
     if json_:
         import json
 
@@ -162,7 +166,7 @@ def export(gateway: Gateway, id: str, operation: int | None) -> None:
     from hoopd.audit import replay as replaying
     from hoopd.audit import terminal as screen
 
-    frames, _ = replaying.load(b"".join(_pieces(gateway, id)))
+    frames, _ = replaying.load(b"".join(pieces(gateway, id)))
     chosen = _terminal(frames, operation)
     began = next(frame.at for frame in frames if frame.fields.get("operation") == chosen)
     for line in screen.asciicast(screen.moments(frames, chosen), began, f"{id} operation {chosen}"):
@@ -178,11 +182,3 @@ def _terminal(frames: Sequence[Any], operation: int | None) -> int:
     if not found or operation not in (None, *found):
         raise Failure("the session had no such terminal", [], "hoopctl sessions replay without --terminal shows it all")
     return found[0] if operation is None else operation
-
-
-def _pieces(gateway: Gateway, id: str) -> Iterator[bytes]:
-    offset: int | None = 0
-    while offset is not None:
-        page = gateway.call("sessions.recording", id=id, offset=offset)
-        yield base64.b64decode(page["bytes"])
-        offset = page["next"]

@@ -41,6 +41,7 @@ _WRITING = frozenset(
         "exec",
         "shell",
         "upload",
+        "remove",
     }
 )
 

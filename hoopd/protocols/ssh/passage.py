@@ -12,6 +12,8 @@ from typing import Any
 from attrs import define
 
 from hoopd.protocols.ssh.channels import Channel
+from hoopd.protocols.ssh.operations import Wanted
+from hoopd.protocols.ssh.permission import Go, Stop
 from hoopd.protocols.ssh.streams import Recorded
 
 #: C{(seconds, call) -> cancel}: have C{call} run later, and what it sends go out; C{cancel} takes it back, any time
@@ -34,6 +36,18 @@ class Way:
 
     def to_target(self, stream: int, octets: bytes) -> None:
         self.channel.target.send(stream, octets, self.session.to_target)
+
+    def seek(self, wanted: Wanted, go: Go, stop: Stop, known: bool = False) -> None:
+        """As L{hoopd.protocols.ssh.permission.Permission.seek}; whoever waits is told on standard error."""
+        self.session.permission.seek(wanted, go, stop, self.say, self.channel.number, known)
+
+    def say(self, text: str) -> None:
+        """Tell the person at the client's end, on standard error."""
+        self.session.say(self.channel, text)
+
+    def resume(self) -> None:
+        """What C{channel.paused} kept goes on."""
+        self.session.resume(self.channel)
 
 
 @define(eq=False)

@@ -88,15 +88,20 @@ class Permission:
         stop: Stop,
         tell: Callable[[str], None] | None = None,
         channel: int | None = None,
+        known: bool = False,
     ) -> None:
         """Have C{wanted} judged. C{go(granted)} is called when it may be forwarded, C{stop} when it may not.
 
         @param tell: tells the requester while it waits for approval.
         @param channel: number of the channel that waits for it.
+        @param known: it is on record as allowed, and need not be again: its operation is then 0.
         """
-        number = self._route.next_operation()
         judged = self._judge(wanted.operation)
         decision = judged.decision
+        if known and decision.verdict == "allow" and judged.opening is None and self._passes():
+            go(Granted(0, None, decision))
+            return
+        number = self._route.next_operation()
         try:
             self._route.gate()
         except Unavailable as error:
@@ -132,6 +137,17 @@ class Permission:
             self._refuse(number, wanted, judged, Refusal(decision.why, decision.rules, decision.hint), stop)
         else:
             self._pass(number, wanted, judged, None, go, stop)
+
+    def _passes(self) -> bool:
+        try:
+            self._route.gate()
+        except Unavailable:
+            return False
+        return True
+
+    def judged(self, operation: Operation) -> Decision:
+        """What policy says of C{operation}, which is not forwarded: nothing is recorded."""
+        return self._judge(operation).decision
 
     def released(self, ask: Ask, approval: str | None) -> None:
         """C{ask} is answered with yes. @param approval: it was claimed under this; None: break glass, or the disk"""

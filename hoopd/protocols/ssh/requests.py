@@ -15,13 +15,16 @@ from attrs import define
 
 from hoopd.display import visible
 from hoopd.errors import PeerError
-from hoopd.policy import commands
+from hoopd.policy import commands, files
 from hoopd.protocols.ssh import messages, operations
 from hoopd.protocols.ssh.channels import Channel, Kept
 from hoopd.protocols.ssh.messages import ChannelRequest, Reader
 from hoopd.protocols.ssh.operations import Refusal, Wanted
+from hoopd.protocols.ssh.passage import Passage, Way
 from hoopd.protocols.ssh.permission import Granted
-from hoopd.protocols.ssh.runs import Run, Runs
+from hoopd.protocols.ssh.runs import Inside, Run, Runs
+from hoopd.protocols.ssh.sftp_passage import SftpPassage
+from hoopd.protocols.ssh.streams import Recorded
 
 #: the shell's for "found, and must not be executed" (POSIX.1-2017, XCU section 2.8.2)
 REFUSED_STATUS = 126
@@ -235,16 +238,20 @@ class Requests:
 
     def _subsystem(self, channel: Channel, request: ChannelRequest) -> None:
         name = Reader(request.details).name()
-        words = frozenset({"download", "upload"}) if name == "sftp" else frozenset({"subsystem"})
+        # what is done inside sftp is judged there
+        words = files.OPENING if name == "sftp" else frozenset({"subsystem"})
         text = f"subsystem {name}".encode()
         self._start(
             channel,
             request,
             "subsystem",
             operations.wanted(words, text, self._session.login, self._session.reason, {"subsystem": name}),
+            _sftp if name == "sftp" else None,
         )
 
-    def _start(self, channel: Channel, request: ChannelRequest, kind: str, wanted: Wanted) -> None:
+    def _start(
+        self, channel: Channel, request: ChannelRequest, kind: str, wanted: Wanted, inside: Inside | None = None
+    ) -> None:
         if channel.run is not None:
             # RFC 4254 section 6.5: only one of them can succeed on a channel
             self._answer(channel, request, False)
@@ -263,7 +270,7 @@ class Requests:
             if channel.target.close_sent:
                 self._runs.settle(granted.approval, "failed", "the requester closed the channel")
                 return
-            run = self._runs.command(granted, kind, channel)
+            run = self._runs.command(granted, kind, channel, inside)
             self._pass_on(channel, request, None, lambda: self._not_started(channel, run, answered), answered)
             self.resume(channel)
 
@@ -344,6 +351,10 @@ class Requests:
         channel.client.tell(messages.REQUEST, passed.encode(), self._session.to_client)
         if request.want_reply:
             channel.target.tell(messages.SUCCESS, messages.number(channel.target.theirs), self._session.to_target)
+
+
+def _sftp(way: Way, route: Any, operation: int, error: Recorded) -> Passage:
+    return SftpPassage(way, route, error)
 
 
 _REQUESTS: dict[str, Callable[[Requests, Channel, ChannelRequest], None]] = {

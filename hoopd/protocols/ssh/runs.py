@@ -12,6 +12,9 @@ from hoopd.protocols.ssh.passage import Later, Passage, Way
 from hoopd.protocols.ssh.permission import Granted
 from hoopd.protocols.ssh.streams import NAMES, Recorded
 
+#: makes what reads a protocol inside: C{(way, route, operation, recording of standard error) -> passage}
+Inside = Callable[[Way, Any, int, Recorded], Passage]
+
 
 @frozen
 class Limits:
@@ -49,8 +52,13 @@ class Runs:
     later: Later
     limits: Limits
 
-    def command(self, granted: Granted, kind: str, channel: Channel) -> Run:
-        """A command, shell or subsystem begins in C{channel}."""
+    def command(self, granted: Granted, kind: str, channel: Channel, inside: Inside | None = None) -> Run:
+        """A command, shell or subsystem begins in C{channel}. @param inside: reads the protocol that it speaks"""
+        if inside is not None:
+            error = Recorded(self.route, granted.operation, "output", NAMES[1], self.limits.record_bytes)
+            passage = inside(Way(self.session, channel), self.route, granted.operation, error)
+            run = channel.run = Run(granted.operation, granted.approval, kind, self.seconds(), passage)
+            return run
         most: int | None = self.limits.record_bytes
         typed = most
         if channel.pty:

@@ -84,6 +84,14 @@ class Session:
         except PeerError as error:
             raise TargetError(f"the target broke the protocol: {error}") from None
 
+    def say(self, channel: Channel, text: str) -> None:
+        """Tell the person at the client's end, on standard error."""
+        self._requests.say(channel, text)
+
+    def resume(self, channel: Channel) -> None:
+        """A channel that was paused goes on."""
+        self._requests.resume(channel)
+
     def context(self) -> str:
         """What the meaning of operations depends on, besides their own text."""
         return f"login={self.login}"

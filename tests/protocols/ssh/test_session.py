@@ -210,7 +210,7 @@ def test_what_is_typed_at_a_terminal_is_recorded_only_where_that_is_wanted() -> 
         ("x11-req", b"\0" + string(b"MIT") + string(b"00") + number(0), "forward-x11"),
         ("env", string(b"LD_PRELOAD") + string(b"/tmp/x"), "environment"),
         ("subsystem", string(b"netconf"), "subsystem"),
-        ("subsystem", string(b"sftp"), "upload"),
+        ("subsystem", string(b"sftp"), "sftp"),
         ("shell", b"", "shell"),
     ],
 )

@@ -1,0 +1,142 @@
+"""What went through of one file: how much, which parts, and the hash of what came in its order from the beginning; pure.
+
+Pieces may come in any order (clients ask for many at once): those that come early wait for what is before them, within a bound.
+Where they never come so there is no hash, and the record says which parts went instead. Contents are never in the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from typing import Any, Literal
+
+from attrs import Factory, define
+
+#: what came early waits in memory: OpenSSH asks for 64 pieces of 255 KiB, and answers come in their order from most servers
+AHEAD_MAX = 4 * 1024 * 1024
+AHEAD_PIECES = 1024
+#: parts of one file that are told apart
+RANGES_MAX = 64
+
+
+@define(eq=False)
+class Transfer:
+    """One way of one opened file.
+
+    @ivar path: at the target, for people.
+    @ivar began: when it was opened, by the session's clock.
+    @ivar fresh: an upload into a file that was empty when it began.
+    """
+
+    operation: int
+    direction: Literal["download", "upload"]
+    via: str
+    path: str
+    began: float
+    fresh: bool = False
+    octets: int = 0
+    _digest: Any = Factory(hashlib.sha256)
+    _hashed: int = 0
+    _early: dict[int, bytes] = Factory(dict)
+    _waiting: int = 0
+    _ranges: list[tuple[int, int]] | None = Factory(list)
+    _ends: int | None = None
+
+    def moved(self, offset: int, piece: bytes | memoryview) -> None:
+        """A piece went through."""
+        size = len(piece)
+        self.octets += size
+        self._cover(offset, offset + size)
+        if self._digest is None or not size:
+            return
+        if offset == self._hashed and not self._early:
+            self._digest.update(piece)
+            self._hashed += size
+            return
+        if offset < self._hashed and self.direction == "upload":
+            # what was hashed is written over
+            self.spoilt()
+            return
+        if offset + size <= self._hashed:
+            return
+        self._waiting += size
+        if self._waiting > AHEAD_MAX or len(self._early) >= AHEAD_PIECES or offset in self._early:
+            self.spoilt()
+            return
+        self._early[offset] = bytes(piece)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        while self._early:
+            offset = min(self._early)
+            if offset > self._hashed:
+                return
+            piece = self._early.pop(offset)
+            self._waiting -= len(piece)
+            if offset < self._hashed and self.direction == "upload":
+                self.spoilt()
+                return
+            piece = piece[self._hashed - offset :]
+            self._digest.update(piece)
+            self._hashed += len(piece)
+
+    def spoilt(self) -> None:
+        """What the file holds is not told by what went through in order."""
+        self._digest = None
+        self._early.clear()
+        self._waiting = 0
+        self.fresh = False
+
+    def unplaced(self) -> None:
+        """More was written than went through: the target copied it there."""
+        self.spoilt()
+        self._ranges = None
+
+    def ended(self, offset: int) -> None:
+        """The target says that nothing is at C{offset}: the file ends there, or before."""
+        self._ends = offset if self._ends is None else min(self._ends, offset)
+
+    def _cover(self, start: int, end: int) -> None:
+        ranges = self._ranges
+        if ranges is None or start == end:
+            return
+        if ranges and ranges[-1][1] == start:
+            ranges[-1] = (ranges[-1][0], end)
+            return
+        place = bisect_right(ranges, (start, end))
+        ranges.insert(place, (start, end))
+        merged: list[tuple[int, int]] = []
+        for first, last in ranges:
+            if merged and first <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+            else:
+                merged.append((first, last))
+        self._ranges = merged if len(merged) <= RANGES_MAX else None
+
+    @property
+    def sequential(self) -> bool:
+        """All that went is hashed, from the beginning."""
+        return self._digest is not None and not self._early and (self._ranges in ([], [(0, self._hashed)]))
+
+    @property
+    def whole(self) -> bool:
+        """All of the file went."""
+        if not self.sequential:
+            return False
+        return self.fresh if self.direction == "upload" else self._ends == self._hashed
+
+    def fields(self, tag: str, now: float, good: bool = True) -> dict[str, Any]:
+        """Its frame of the record. @param good: it was ended as it should be"""
+        whole = good and self.whole
+        return {
+            "operation": self.operation,
+            "direction": self.direction,
+            "via": self.via,
+            "path": self.path,
+            "bytes": self.octets,
+            "sha256": self._digest.hexdigest() if self.sequential else None,
+            "whole": whole,
+            **({} if whole or self._ranges is None else {"ranges": [list(each) for each in self._ranges]}),
+            "tag": tag,
+            "duration": round(now - self.began, 6),
+        }

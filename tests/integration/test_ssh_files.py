@@ -1,0 +1,303 @@
+"""Files through a real gateway to a real sshd, with stock clients of every kind: judged by path, listed with size and hash."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import paramiko
+import pytest
+
+from tests.integration.sshd import SshGateway, SshServer
+from tests.integration.tiny.running import until
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SshServer]:
+    with SshServer() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the host's files are: C{in} and C{out} are open, C{held} waits for people, the rest is not."""
+    room = tmp_path_factory.mktemp("host")
+    for name in ("in", "out", "held", "other", "any"):
+        (room / name).mkdir()
+    (room / "out" / "report").write_text("a report\n")
+    (room / "held" / "file").write_text("held\n")
+    (room / "other" / "secret").write_text("a secret\n")
+    return room
+
+
+@pytest.fixture(scope="module")
+def gateway(server: SshServer, room: Path) -> Iterator[SshGateway]:
+    policy = f"""
+targets = ["web1"]
+contact = "the platform team"
+allow.fetch = {{ who = ["group:ops"], do = ["download"], paths = ["{room}/out/**", "{room}/in/**", "{room}/held/**"] }}
+allow.bring = {{ who = ["group:ops"], do = ["upload", "remove"], paths = ["{room}/in/**"] }}
+hold.held   = {{ do = ["download"], paths = ["{room}/held/**"], by = ["group:leads"], wait = "60s" }}
+allow.run   = {{ who = ["group:runners"], do = ["exec"], commands = ["echo *"] }}
+allow.all   = {{ who = ["group:admins"], do = ["download", "upload", "remove"] }}
+deny.secret = {{ do = ["download"], paths = ["{room}/other/secret"], why = "nobody reads that" }}
+"""
+    with SshGateway(server, policy) as started:
+        started.identity("user:priya", groups=["ops"])
+        started.identity("user:ada", groups=["admins"])
+        started.identity("user:lee", groups=["leads"], duties=["approver"])
+        started.identity("user:mo", groups=["runners"])
+        for name in ("priya", "ada"):
+            key = started.directory / name
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+            started.hoopctl("ssh", "keys", "add", f"{key}.pub", who=f"user:{name}")
+        yield started
+
+
+def words(gateway: SshGateway, program: str, who: str) -> list[str]:
+    """sftp or scp with a key of C{who}'s, up to its own options."""
+    options = gateway.ssh_by_key_words(gateway.directory / who)[1:]
+    options[options.index("-p")] = "-P"
+    return [program, *options]
+
+
+def sftp(gateway: SshGateway, who: str, *lines: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*words(gateway, "sftp", who), "web1@127.0.0.1"], input="\n".join(lines) + "\n", capture_output=True, text=True,
+        timeout=timeout,
+    )  # fmt: skip
+
+
+def scp(gateway: SshGateway, who: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*words(gateway, "scp", who), *more], capture_output=True, text=True, timeout=100)
+
+
+def transfers(gateway: SshGateway, count: int) -> list[dict[str, Any]]:
+    """The last transfers that the log tells of."""
+    return gateway.events("transfer.finished")[-count:]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_comes_and_goes_and_is_on_record(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(os.urandom(3_000_000))
+    done = sftp(gateway, "priya", f"put {source} {room}/in/file", f"get {room}/in/file {back}")
+    assert done.returncode == 0, done.stderr
+    assert back.read_bytes() == source.read_bytes()
+    put, get = transfers(gateway, 2)
+    for each, direction in ((put, "upload"), (get, "download")):
+        assert (each["direction"], each["path"], each["via"]) == (direction, f"{room}/in/file", "sftp")
+        assert (each["bytes"], each["sha256"], each["whole"]) == (3_000_000, sha256(source), True)
+        assert (each["tag"], each["identity"], each["target"]) == ("closed", "user:priya", "web1")
+    shown = gateway.hoopctl("sessions", "replay", put["session"]).stdout
+    assert f"sftp put {room}/in/file" in shown
+    assert f"upload of {room}/in/file: 3,000,000 bytes, sha256 {sha256(source)}" in shown
+
+
+def test_what_no_rule_opens_is_refused_in_words_and_nothing_is_forwarded(
+    gateway: SshGateway, room: Path, tmp_path: Path
+) -> None:
+    done = sftp(gateway, "priya", f"-get /etc/passwd {tmp_path}/x", f"-put /etc/hostname {room}/out/report",
+                f"-rm {room}/out/report", f"-rename {room}/out/report {room}/in/x", f"-chmod 777 {room}/out/report",
+                f"-mkdir {room}/x", f"-symlink {room}/other/secret {room}/in/link", f"-ls {room}/other")  # fmt: skip
+    assert not (tmp_path / "x").exists()
+    assert (room / "out" / "report").read_text() == "a report\n"
+    assert sorted(each.name for each in room.iterdir()) == ["any", "held", "in", "other", "out"]
+    assert not (room / "in" / "link").is_symlink()
+    assert "hoopd: refused: no rule allows user:priya to " in done.stderr
+    assert "ask the platform team" in done.stderr
+    assert "secret" not in done.stdout.replace(f"{room}/other/secret {room}/in/link", "")
+    texts = [each["text"] for each in gateway.events("operation.denied")]
+    for text in ("sftp rename", "sftp rm", "sftp chmod", "sftp mkdir", "sftp symlink", "sftp put"):
+        assert any(each.startswith(text) for each in texts), (text, texts)
+
+
+def test_who_may_move_no_files_gets_no_sftp(gateway: SshGateway) -> None:
+    done = gateway.ssh("user:mo", "-s", "sftp")
+    assert done.returncode != 0
+    denied = gateway.events("operation.denied")[-1]
+    assert (denied["text"], denied["classes"], denied["identity"]) == ("subsystem sftp", ["sftp"], "user:mo")
+    assert gateway.ssh("user:mo", "echo hello").stdout == "hello\n"
+
+
+def test_a_link_is_judged_by_where_it_leads(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    os.symlink(room / "other" / "secret", room / "in" / "innocent")
+    os.symlink(room / "other", room / "in" / "dir")
+    try:
+        done = sftp(gateway, "priya", f"-get {room}/in/innocent {tmp_path}/a", f"-get {room}/in/dir/secret {tmp_path}/b",
+                    f"-put /etc/hostname {room}/in/dir/new", f"-get {room}/in/../other/secret {tmp_path}/c")  # fmt: skip
+        assert list(tmp_path.iterdir()) == []
+        assert not (room / "other" / "new").exists()
+        assert f"{room}/other/secret" in str(gateway.events("operation.denied")[-1]["objects"])
+        assert "no rule allows user:priya to list on web1" in done.stderr
+        done = sftp(gateway, "ada", f"-get {room}/in/innocent {tmp_path}/d", f"-get {room}/in/dir/secret {tmp_path}/e")
+        assert list(tmp_path.iterdir()) == []
+        assert done.stderr.count("nobody reads that [rule example.deny.secret]") == 2
+        # the link itself is in a place that is open: it may be taken away, and what it leads to stays
+        assert sftp(gateway, "priya", f"rm {room}/in/innocent").returncode == 0
+        assert (room / "other" / "secret").exists()
+    finally:
+        for name in ("innocent", "dir"):
+            (room / "in" / name).unlink(missing_ok=True)
+
+
+def test_a_held_file_waits_in_the_terminal_and_goes_on(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    back = tmp_path / "back"
+    waiting = subprocess.Popen(
+        [*words(gateway, "scp", "priya"), f"web1@127.0.0.1:{room}/held/file", str(back)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert waiting.stdout is not None
+    said = ""
+    while "to approve:" not in said:
+        line = waiting.stdout.readline()
+        assert line, said
+        said += line
+    request = re.search(r"held for approval as (A-\w+)", said)
+    assert request is not None, said
+    assert not back.exists() or back.read_text() == ""
+    gateway.hoopctl("approvals", "approve", request.group(1), "--reason", "go", who="user:lee")
+    out, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, out
+    assert back.read_text() == "held\n"
+    until(lambda: gateway.json("approvals", "show", request.group(1))["state"] == "executed", "it is settled")
+    assert transfers(gateway, 1)[0]["approval"] == request.group(1)
+
+
+def test_what_was_approved_is_not_another_file_by_then(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    path = room / "held" / "swapped"
+    path.write_text("what people saw\n")
+    waiting = subprocess.Popen(
+        [*words(gateway, "scp", "priya"), f"web1@127.0.0.1:{path}", f"{tmp_path}/x"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert waiting.stdout is not None
+    said = ""
+    while "to approve:" not in said:
+        said += waiting.stdout.readline()
+    request = re.search(r"held for approval as (A-\w+)", said)
+    assert request is not None
+    path.unlink()
+    path.symlink_to(room / "other" / "secret")
+    gateway.hoopctl("approvals", "approve", request.group(1), "--reason", "go", who="user:lee")
+    out, _ = waiting.communicate(timeout=60)
+    path.unlink()
+    assert "another file than the one that was approved" in out
+    assert not (tmp_path / "x").exists() or (tmp_path / "x").read_text() == ""
+
+
+def test_many_files_go_at_once(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for number in range(500):
+        path = tree / f"d{number % 10}" / f"f{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"file {number}\n")
+    began = time.monotonic()
+    done = sftp(gateway, "ada", f"put -r {tree} {room}/any/tree", f"get -r {room}/any/tree {tmp_path}/back")
+    print(f"500 files up and down: {time.monotonic() - began:.1f} s")
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run(["diff", "-r", tree, tmp_path / "back"]).returncode == 0
+    found = transfers(gateway, 1000)
+    assert len({each["path"] for each in found}) == 500
+    assert all(each["whole"] for each in found)
+
+
+def test_what_was_cut_off_is_taken_up_again(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    content = os.urandom(2_000_000)
+    source, back, there = tmp_path / "source", tmp_path / "back", room / "in" / "half"
+    source.write_bytes(content)
+    there.write_bytes(content[:700_000])
+    assert sftp(gateway, "priya", f"reput {source} {there}").returncode == 0
+    assert there.read_bytes() == content
+    back.write_bytes(content[:300_000])
+    assert sftp(gateway, "priya", f"reget {there} {back}").returncode == 0
+    assert back.read_bytes() == content
+    put, get = transfers(gateway, 2)
+    assert (put["bytes"], put["sha256"], put["whole"]) == (1_300_000, None, False)
+    assert (get["bytes"], get["sha256"], get["whole"]) == (1_700_000, None, False)
+    listed = gateway.json("sessions", "transfers", put["session"])
+    assert listed[0]["ranges"] == [[700_000, 2_000_000]]
+
+
+def test_paramiko(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    content = os.urandom(6_000_000)
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(content)
+    with paramiko.SSHClient() as client:
+        client.load_host_keys(str(gateway.known_hosts))
+        client.connect(
+            "127.0.0.1", gateway.ssh_port, "web1", key_filename=str(gateway.directory / "priya"), allow_agent=False,
+            look_for_keys=False, timeout=60, banner_timeout=60, auth_timeout=60,
+        )  # fmt: skip
+        with client.open_sftp() as files:
+            # as WinSCP does: under another name first, then its time, then its own name
+            files.put(str(source), f"{room}/in/p.part")
+            files.utime(f"{room}/in/p.part", (1_000_000_000, 1_000_000_000))
+            files.posix_rename(f"{room}/in/p.part", f"{room}/in/p")
+            files.get(f"{room}/in/p", str(back))
+            assert files.stat(f"{room}/in/p").st_mtime == 1_000_000_000
+            with pytest.raises(PermissionError) as raised:
+                files.open(f"{room}/other/secret")
+            assert "nobody reads that [rule example.deny.secret]" in str(raised.value)
+            with pytest.raises(FileNotFoundError):
+                files.open(f"{room}/in/nothing")
+            with files.open(f"{room}/in/p", "r") as file:
+                assert file.readv([(4_000_000, 10), (100, 10)]).__next__() == content[4_000_000:4_000_010]
+            files.remove(f"{room}/in/p")
+            assert "p" not in files.listdir(f"{room}/in")
+    assert back.read_bytes() == content
+    put, get, part = transfers(gateway, 3)
+    assert put["path"] == f"{room}/in/p.part"
+    for each in (put, get):
+        assert (each["bytes"], each["sha256"], each["whole"]) == (len(content), sha256(source), True)
+    assert (part["sha256"], part["whole"]) == (None, False)
+
+
+def test_asyncssh(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    content = os.urandom(6_000_000)
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(content)
+
+    async def talk() -> None:
+        async with asyncssh.connect(
+            "127.0.0.1", gateway.ssh_port, username="web1", client_keys=[str(gateway.directory / "priya")],
+            known_hosts=str(gateway.known_hosts), config=None, agent_path=None, login_timeout=60,
+        ) as connection, connection.start_sftp_client() as files:  # fmt: skip
+            await files.put(str(source), f"{room}/in/a")
+            await files.get(f"{room}/in/a", str(back))
+            assert (await files.stat(f"{room}/in/a")).size == len(content)
+            with pytest.raises(asyncssh.SFTPPermissionDenied):
+                await files.open(f"{room}/other/secret")
+            await asyncio.gather(*(files.put(str(source), f"{room}/in/a{number}") for number in range(4)))
+
+    asyncio.run(talk())
+    assert back.read_bytes() == content
+    found = transfers(gateway, 6)
+    assert [each["sha256"] for each in found] == [sha256(source)] * 6
+    assert sorted(each["path"] for each in found[2:]) == [f"{room}/in/a{number}" for number in range(4)]
+
+
+def test_a_client_that_goes_away_leaves_a_transfer_that_was_cut_off(gateway: SshGateway, room: Path) -> None:
+    with paramiko.SSHClient() as client:
+        client.load_host_keys(str(gateway.known_hosts))
+        client.connect(
+            "127.0.0.1", gateway.ssh_port, "web1", key_filename=str(gateway.directory / "priya"), allow_agent=False,
+            look_for_keys=False, timeout=60, banner_timeout=60, auth_timeout=60,
+        )  # fmt: skip
+        file = client.open_sftp().open(f"{room}/in/cut", "wx")
+        file.write(b"half")
+        file.flush()
+    until(lambda: transfers(gateway, 1)[0]["path"] == f"{room}/in/cut", "it is on record")
+    found = transfers(gateway, 1)[0]
+    assert (found["tag"], found["whole"], found["bytes"]) == ("cut off", False, 4)
