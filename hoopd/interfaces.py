@@ -127,6 +127,29 @@ class ISshCredentials(Interface):
         """
 
 
+class ILoginLinks(Interface):
+    """Login links of people who show no proof, as workers see them. A link is its worker's, and opens nothing itself: who
+    has logged in by it is proven by its token (C{Proof.method} is C{"link"})."""
+
+    def begin(provider, address):
+        """
+        @param provider: name of an C{identity.oidc} table
+        @param address: the client's, for the bound on links of one address
+        @return: Deferred of L{hoopd.values.LoginLink}
+        @raise hoopd.errors.Denied: too many links are open. @raise hoopd.errors.Unavailable: the provider makes none
+        """
+
+    def settled(token):
+        """Wait for the person to log in, a while. The provider is asked only while somebody waits here.
+
+        @return: Deferred of bool: True: they have; False: not yet, ask again
+        @raise hoopd.errors.Denied: they never will: refused, lapsed, or the link is not known (any more)
+        """
+
+    def leave(token):
+        """The link is of no use any more: the connection is over, or its client proven. @return: Deferred of None"""
+
+
 class ILobby(Interface):
     """People who are proven and in no session, as workers see them. A pass opens no target."""
 
@@ -386,6 +409,10 @@ class IWorker(Interface):
     break_glass = Attribute("L{IBreakGlass}")
     ssh = Attribute("L{ISshCredentials}")
     lobby = Attribute("L{ILobby}")
+    login_links = Attribute("L{ILoginLinks}")
+    login_providers = Attribute(
+        "names of the providers that offer login links, in the configuration's order: tuple of str"
+    )
     policy = Attribute("the present L{IPolicyService}; replaced when the broker sends a new snapshot")
     masker = Attribute("the present L{IMasker}")
     config = Attribute("the listener's configuration: L{hoopd.config.schema.Listener}")
@@ -424,6 +451,23 @@ class IVerifier(Interface):
         @return: Deferred of L{hoopd.identity.values.VerifiedToken}: provider name, claims, expiry
         @raise hoopd.errors.AuthenticationFailed: not good. @raise hoopd.errors.Unavailable: provider is away and
             its keys are not cached.
+        """
+
+    def begin_device(provider, secret):
+        """Ask for a login link (RFC 8628 section 3.1).
+
+        @param provider: name of an C{identity.oidc} table that has C{login_client}
+        @type secret: L{hoopd.secret.Secret}, that client's; empty for a public one. Nothing of it is kept.
+        @return: Deferred of L{hoopd.identity.values.DeviceRequest}
+        @raise hoopd.errors.Unavailable: the provider makes none, or nothing that may be shown
+        """
+
+    def poll_device(provider, code, secret):
+        """Ask, once, what became of a login link (RFC 8628 section 3.4).
+
+        @type code: L{hoopd.secret.Secret}: the device code
+        @return: Deferred of L{hoopd.identity.values.DeviceAnswer}; a token in it is not verified
+        @raise hoopd.errors.Unavailable: no answer: ask again, later than usual (section 3.5)
         """
 
 

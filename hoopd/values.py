@@ -85,14 +85,15 @@ class Proof:
     """What a client offers as proof of identity: a claimed name and a password or token, or a certificate.
 
     @ivar method: C{"password"} (a token may stand in its place), C{"bearer"} (a token and nothing else),
-        C{"certificate"}: the peer has shown in its TLS handshake that it holds the key of C{certificates[0]}; or
-        C{"ssh"}: a key or certificate and its signature.
+        C{"certificate"}: the peer has shown in its TLS handshake that it holds the key of C{certificates[0]};
+        C{"ssh"}: a key or certificate and its signature; or C{"link"}: the secret is a L{LoginLink}'s token, by
+        which somebody has logged in.
     """
 
     claimed: str
     secret: Secret
     peer: Peer
-    method: Literal["password", "bearer", "certificate", "ssh"] = "password"
+    method: Literal["password", "bearer", "certificate", "ssh", "link"] = "password"
     #: DER, the client's own first; as it sent them, not verified
     certificates: tuple[bytes, ...] = ()
     ssh: SshSignature | None = None
@@ -506,6 +507,22 @@ class Pass:
 
     identity: Identity
     token: Secret
+
+
+@frozen
+class LoginLink:
+    """Where somebody may log in at a provider, and the code that they type in there (RFC 8628).
+
+    @ivar token: unguessable; the broker knows the link by it.
+    @ivar link, code: plain ASCII: what a terminal may show.
+    @ivar seconds: how long the provider takes the code.
+    """
+
+    token: Secret
+    provider: str
+    link: str
+    code: str
+    seconds: float
 
 
 @frozen

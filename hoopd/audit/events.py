@@ -354,10 +354,13 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         "ssh.certified": _event("key identity by fingerprint expires"),
         "ssh.key-added": _event("key identity by fingerprint expires"),
         "ssh.key-revoked": _event("key identity by"),
+        # login links: outcome is proven, denied, lapsed, refused, failed or left
+        "login.offered": _event("provider peer"),
+        "login.settled": _event("provider peer outcome identity why"),
         "provider.unavailable": _event("provider why"),
         "provider.keys-changed": _event("provider keys"),
         # sessions
-        "session.opened": _event("session identity kind act target peer protocol policy"),
+        "session.opened": _event("session identity kind act target peer protocol policy proof"),
         "session.refused": _event("claimed identity peer target why rules hint"),
         "session.closed": _event("session identity target why operations denied held seconds"),
         "session.resumed": _event("session identity target worker"),

@@ -15,7 +15,7 @@ import attrs
 
 from hoopd.config import channels
 from hoopd.config.files import Files
-from hoopd.config.schema import Config, Listener, TargetTable
+from hoopd.config.schema import LOGIN_SECRETS, Config, Listener, OidcProvider, TargetTable
 from hoopd.config.structure import ConfigErrors, Reading
 from hoopd.errors import ConfigError
 from hoopd.identity import duties
@@ -121,6 +121,8 @@ def _target(name: str, file: str, table: Any, files: Files) -> Target | None:
         reading.wrong(f"{key}.credential", "names no vault secret", "hoopctl vault put NAME, and NAME here")
     if read.credential.startswith(channels.SECRETS):
         reading.wrong(f"{key}.credential", f"names a secret of channels: no target's begins with {channels.SECRETS}")
+    if read.credential.startswith(LOGIN_SECRETS):
+        reading.wrong(f"{key}.credential", f"names a secret of login links: no target's begins with {LOGIN_SECRETS}")
     for line in read.ssh.host_keys:
         # here: only SSH hosts need what reads keys
         from hoopd.vault.ssh_hosts import problem
@@ -207,6 +209,7 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
         loopback = provider.issuer.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
         if not provider.issuer.startswith("https://") and not (provider.allow_http and loopback):
             reading.wrong(f"{key}.issuer", "must be an https URL")
+        _check_login_link(provider, key, reading)
     reading.errors += channels.unknown_channels(
         config.emergency.notify, config.notify, reading.file, "emergency.notify"
     )
@@ -235,6 +238,20 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
     scheme = config.vault.master_key.partition(":")[0]
     if scheme not in ("credential", "file", "passphrase"):
         reading.wrong("vault.master_key", "must be credential:NAME, file:PATH or passphrase:PATH")
+
+
+def _check_login_link(provider: OidcProvider, key: str, reading: Reading) -> None:
+    if provider.login_secret and not provider.login_secret.startswith(LOGIN_SECRETS):
+        reading.wrong(f"{key}.login_secret", f"must name a vault secret that begins with {LOGIN_SECRETS}")
+    if not provider.login_client:
+        if provider.login_secret:
+            reading.wrong(f"{key}.login_client", "is missing: login_secret is the secret of nobody")
+        return
+    if provider.kind != "human":
+        reading.wrong(f"{key}.login_client", "is for people: an agent opens no link", 'a provider with kind = "human"')
+    if provider.login_proof == "id_token" and provider.login_client not in provider.audience:
+        why = f"lacks {provider.login_client!r}: that is the audience of the ID tokens that login links bring"
+        reading.wrong(f"{key}.audience", why, 'or login_proof = "access_token"')
 
 
 def _check_host_keys(listener: Listener, key: str, reading: Reading, check_files: bool) -> None:

@@ -14,6 +14,9 @@ from attrs import NOTHING, field, frozen
 from hoopd.config.channels import Channel, Notifications
 from hoopd.values import Target
 
+#: vault secrets of login links' clients begin so, and no target's credential does
+LOGIN_SECRETS = "login/"
+
 
 def key(why: str, default: Any = NOTHING, kind: str = "", factory: Any = None) -> Any:
     """One key of a table.
@@ -48,6 +51,7 @@ class Listener:
     login_timeout: float = key(
         "seconds for start-up and proof; a silent client costs a socket so long", 30.0, "duration"
     )
+    login_link_timeout: float = key("SSH: how long somebody has to log in by a login link", 180.0, "duration")
     max_message: int = key("largest single message that must be held whole to be judged", 16 * 1024 * 1024, "size")
     record_rows: int = key("rows of a statement's result kept in the recording, then count and hash", 1000)
     record_bytes: int = key("bytes of a statement's result kept in the recording", 1024 * 1024, "size")
@@ -111,6 +115,14 @@ class OidcProvider:
     leeway: float = key("clock difference forgiven", 30.0, "duration")
     authorities: str = key("PEM file of the authorities of the provider's TLS; empty is the system's", "", "path")
     allow_http: bool = key("permit a plain http issuer on loopback, for tests and demonstrations only", False)
+    login_client: str = key(
+        "client id under which SSH users without a proof get a login link (RFC 8628); empty offers none", ""
+    )
+    login_secret: str = key("vault secret, named login/…, of that client; empty for a public one", "")
+    login_scope: str = key("scopes that are asked for with a login link", "openid")
+    login_proof: Literal["id_token", "access_token"] = key(
+        "which of the tokens that a login link brings is the proof", "id_token"
+    )
 
 
 @frozen
@@ -137,6 +149,8 @@ class IdentityConfig:
     token_lifetime_max: float = key("no issued token lives longer", 366 * 86400.0, "duration")
     ssh_key_lifetime: float = key("registered SSH keys are good for no longer", 90 * 86400.0, "duration")
     failures_per_minute: int = key("failed proofs a minute from one address before answers slow down", 30)
+    login_links: int = key("login links open at once; each costs a connection and a request to the provider", 200)
+    login_links_address: int = key("login links open at once from one address (IPv6: one /64)", 20)
     recovery_for: tuple[str, ...] = key(
         "who may have recovery codes beside those with a duty: names and groups, as rules write them", ()
     )

@@ -197,6 +197,7 @@ class Admissions:
                 "target": target.name,
                 "peer": where,
                 "act": identity.act,
+                "proof": identity.proof,
             },
         )
         return Admission(

@@ -1,4 +1,4 @@
-"""Fetching a provider's documents over HTTPS; bounded in size and time, and nothing of them is parsed here.
+"""Fetching a provider's documents, and asking it, over HTTPS; bounded in size and time, and nothing of it is parsed here.
 
 Runs in the verifier process. No redirect is followed: neither discovery nor key sets need one, and one that led
 elsewhere would make the other host the provider.
@@ -6,12 +6,12 @@ elsewhere would make the other host the provider.
 
 from __future__ import annotations
 
-import ipaddress
+import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Protocol
+from urllib.parse import quote_plus, urlsplit
 
 from attrs import frozen
 from treq.client import HTTPClient
@@ -22,6 +22,8 @@ from twisted.web.http_headers import Headers
 from hoopd.answers import UNREACHED, Body, why_none
 from hoopd.authorities import verifying
 from hoopd.errors import ConfigError, Unavailable
+from hoopd.identity.urls import acceptable
+from hoopd.secret import Secret
 
 #: the largest published key sets have some 20 KiB
 MAX_BODY = 256 * 1024
@@ -38,23 +40,28 @@ class Fetched:
     max_age: float | None
 
 
-def acceptable(url: str, allow_http: bool) -> bool:
-    """@return: whether C{url} may be fetched: https, or with C{allow_http} http to this very machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError:
-        return False
-    if not host or parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:
-        return False
-    if parts.scheme == "https":
-        return True
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return parts.scheme == "http" and allow_http and local
+@frozen
+class Answered:
+    """An answer to a form, as it came."""
+
+    status: int
+    body: bytes
+
+
+class Web(Protocol):
+    """What L{HttpsFetch} is, and its doubles."""
+
+    def __call__(self, url: str, authorities: str, allow_http: bool, /) -> Deferred[Fetched]: ...
+
+    def post(
+        self,
+        url: str,
+        form: Mapping[str, str],
+        authorities: str,
+        allow_http: bool,
+        client: tuple[str, Secret] | None,
+        /,
+    ) -> Deferred[Answered]: ...
 
 
 def max_age(header: str) -> float | None:
@@ -89,13 +96,45 @@ class HttpsFetch:
         """
         return Deferred.fromCoroutine(self._fetch(url, authorities, allow_http))
 
+    def post(
+        self,
+        url: str,
+        form: Mapping[str, str],
+        authorities: str = "",
+        allow_http: bool = False,
+        client: tuple[str, Secret] | None = None,
+    ) -> Deferred[Answered]:
+        """Send a form.
+
+        @param client: id and secret for HTTP Basic as OAuth has it (RFC 6749 section 2.3.1), or None.
+        @return: Deferred of L{Answered}, whatever its status.
+        @raise Unavailable, ConfigError: as for a document.
+        """
+        return Deferred.fromCoroutine(self._post(url, form, authorities, allow_http, client))
+
     async def _fetch(self, url: str, authorities: str, allow_http: bool) -> Fetched:
+        status, headers, body = await self._bounded("GET", url, authorities, allow_http)
+        if status != 200:
+            raise Unavailable(f"{urlsplit(url).hostname} answered with status {status}")
+        return Fetched(body, max_age(",".join(headers.getRawHeaders("cache-control", []))))
+
+    async def _post(
+        self, url: str, form: Mapping[str, str], authorities: str, allow_http: bool, client: tuple[str, Secret] | None
+    ) -> Answered:
+        more = {} if client is None else {"Authorization": _basic(*client)}
+        status, _, body = await self._bounded("POST", url, authorities, allow_http, dict(form), more)
+        return Answered(status, body)
+
+    async def _bounded(
+        self, method: str, url: str, authorities: str, allow_http: bool, form: Any = None, more: Any = None
+    ) -> tuple[int, Headers, bytes]:
         if not acceptable(url, allow_http):
             raise ConfigError(f"{url[:200]!r} is not fetched: https only (http on loopback with allow_http)")
         client = HTTPClient(self._agent_for(authorities))
-        whole = Deferred.fromCoroutine(self._whole(client, url)).addTimeout(TIMEOUT, self._reactor)
+        headers = Headers({"Accept": ["application/json"], **{name: [value] for name, value in (more or {}).items()}})
+        whole = Deferred.fromCoroutine(self._whole(client, method, url, headers, form))
         try:
-            return await whole
+            return await whole.addTimeout(TIMEOUT, self._reactor)
         except UNREACHED as error:
             raise Unavailable(f"{urlsplit(url).hostname} cannot be reached: {why_none(error)[:200]}") from None
 
@@ -109,12 +148,15 @@ class HttpsFetch:
         return self._agents[authorities]
 
     @staticmethod
-    async def _whole(client: HTTPClient, url: str) -> Fetched:
-        accept = Headers({"Accept": ["application/json"]})
-        response = await client.get(url, allow_redirects=False, unbuffered=True, headers=accept)
+    async def _whole(
+        client: HTTPClient, method: str, url: str, headers: Headers, form: dict[str, str] | None
+    ) -> tuple[int, Headers, bytes]:
+        response = await client.request(method, url, data=form, allow_redirects=False, unbuffered=True, headers=headers)
         body = Body(MAX_BODY)
         response.deliverBody(body)
-        content = await body.done
-        if response.code != 200:
-            raise Unavailable(f"{urlsplit(url).hostname} answered with status {response.code}")
-        return Fetched(content, max_age(",".join(response.headers.getRawHeaders("cache-control", []))))
+        return response.code, response.headers, await body.done
+
+
+def _basic(id: str, secret: Secret) -> str:
+    pair = f"{quote_plus(id)}:{quote_plus(secret.reveal())}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()

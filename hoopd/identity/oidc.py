@@ -17,7 +17,8 @@ from twisted.logger import Logger
 from hoopd.config.schema import OidcProvider
 from hoopd.errors import AuthenticationFailed, HoopdError, Unavailable
 from hoopd.identity import jwt
-from hoopd.identity.fetch import Fetched, acceptable
+from hoopd.identity.fetch import Fetched
+from hoopd.identity.urls import acceptable
 
 log = Logger()
 
@@ -32,6 +33,26 @@ DEFAULT_AGE = 600.0
 OUTAGE = 4 * 3600.0
 
 Fetch = Callable[[str, str, bool], Deferred[Fetched]]
+
+
+async def discover(provider: OidcProvider, fetch: Fetch) -> dict[str, Any]:
+    """
+    @return: the provider's discovery document.
+    @raise ValueError: it is none of this provider's. @raise HoopdError: see L{hoopd.identity.fetch.HttpsFetch}.
+    """
+    where = provider.issuer.rstrip("/") + "/.well-known/openid-configuration"
+    found = jwt.strict_json((await fetch(where, provider.authorities, provider.allow_http)).body)
+    if found.get("issuer") != provider.issuer:
+        raise ValueError("its discovery document names another issuer")
+    return found
+
+
+def endpoint(found: dict[str, Any], name: str, allow_http: bool) -> str:
+    """@return: an address that a discovery document names. @raise ValueError: it does not, or not one that is asked."""
+    uri = found.get(name)
+    if not isinstance(uri, str) or not acceptable(uri, allow_http):
+        raise ValueError(f"its discovery document has no acceptable {name}")
+    return uri
 
 
 class ProviderKeys:
@@ -111,19 +132,11 @@ class ProviderKeys:
                     turn.callback(None)
 
     async def _load(self) -> None:
-        where = self._provider.issuer.rstrip("/") + "/.well-known/openid-configuration"
-        found = jwt.strict_json((await self._get(where)).body)
-        if found.get("issuer") != self._provider.issuer:
-            raise ValueError("its discovery document names another issuer")
-        uri = found.get("jwks_uri")
-        if not isinstance(uri, str) or not acceptable(uri, self._provider.allow_http):
-            raise ValueError("its discovery document has no acceptable jwks_uri")
-        answer = await self._get(uri)
+        found = await discover(self._provider, self._fetch)
+        uri = endpoint(found, "jwks_uri", self._provider.allow_http)
+        answer = await self._fetch(uri, self._provider.authorities, self._provider.allow_http)
         keys = jwt.read_keys(answer.body)
         now = self._clock.seconds()
         age = DEFAULT_AGE if answer.max_age is None else answer.max_age
         self._keys, self._fetched_at = keys, now
         self._fresh_until = now + min(max(age, MIN_AGE), MAX_AGE)
-
-    async def _get(self, url: str) -> Fetched:
-        return await self._fetch(url, self._provider.authorities, self._provider.allow_http)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -47,6 +48,10 @@ _AT_ONCE = 2
 _WAITING = 100
 #: proofs of one name from one address that wait for each other: a connection pool has a few dozen
 _WAITING_PAIR = 50
+
+
+#: what the proof of whoever came by a login link ends with, in the record
+BY_LINK = "by login link"
 
 
 def refusal() -> AuthenticationFailed:
@@ -91,6 +96,8 @@ class Identities(Directory):
         self.ssh_keys: SshKeys | None = None
         #: set by whoever composes the broker: L{hoopd.identity.recovery.Recovery}
         self.recovery: Recovery | None = None
+        #: set by whoever composes the broker: L{hoopd.flow.login_links.LoginLinks}
+        self.login_links: Any = None
         self._pacing = Pacing(config.failures_per_minute)
         self._turns: dict[tuple[str, str], DeferredLock] = {}
         self._slots = DeferredSemaphore(_AT_ONCE)
@@ -104,6 +111,8 @@ class Identities(Directory):
             return await self._by_certificate(proof)
         if proof.method == "ssh":
             return await self._by_ssh_key(proof)
+        if proof.method == "link":
+            return await self._by_link(proof)
         secret = proof.secret.reveal()
         if not secret or not _local(proof.peer):
             raise self._refused(proof, "no secret" if not secret else "in clear, and not from loopback")
@@ -166,7 +175,8 @@ class Identities(Directory):
 
     # -- OpenID Connect ----------------------------------------------------------------------------------------
 
-    async def _by_jwt(self, secret: Secret) -> tuple[Identity | None, str]:
+    async def _by_jwt(self, secret: Secret, of: str | None = None) -> tuple[Identity | None, str]:
+        """@param of: the one provider whose token it may be; None is any."""
         now = self._clock.seconds()
         try:
             verified: VerifiedToken = await self._verifier.verify(secret)
@@ -174,11 +184,25 @@ class Identities(Directory):
             if provider is None or provider.issuer != verified.issuer or verified.expires_at + provider.leeway <= now:
                 # the verifier reads hostile bytes: what it says of who spoke is checked, as far as it can be
                 return None, "the verifier's answer does not fit the configuration"
+            if of is not None and verified.provider != of:
+                return None, f"a token for {verified.provider}"
             identity = identity_of(verified, provider, now, self._conflicts)
         except AuthenticationFailed as error:
             return None, error.why
         why = await self._not_ours(identity.name)
         return (None, why) if why else (identity, "")
+
+    async def _by_link(self, proof: Proof) -> Identity:
+        """Somebody who has logged in by a link: what the provider gave is judged as if they had brought it themselves."""
+        links = self.login_links
+        granted = None if links is None else links.granted(proof.secret)
+        if granted is None:
+            raise self._refused(proof, "no login by that link")
+        identity, why = await self._by_jwt(granted.token, granted.provider)
+        links.judged(proof.secret, identity.name if identity else "", why)
+        if identity is None:
+            raise self._refused(proof, f"login link of {granted.provider}: {why}")
+        return evolve(identity, proof=f"{identity.proof} {BY_LINK}")
 
     async def _not_ours(self, name: str) -> str:
         """Why an identity that somebody else vouches for is not taken, or C{""}."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from attrs import field, frozen
 
+from hoopd.secret import Secret
 from hoopd.values import Kind
 
 
@@ -20,6 +21,35 @@ class VerifiedToken:
     claims: Mapping[str, Any] = field(hash=False)
     #: epoch seconds
     expires_at: float
+
+
+@frozen
+class DeviceRequest:
+    """What a provider answered to a device authorization request (RFC 8628 section 3.2), checked and bounded."""
+
+    #: what the gateway asks by; whoever has it gets the person's tokens
+    code: Secret
+    #: what the person types in, plain ASCII
+    user_code: str
+    #: where they type it in: https, plain ASCII
+    link: str
+    #: seconds
+    expires_in: float
+    #: seconds between two questions
+    interval: float
+
+
+@frozen
+class DeviceAnswer:
+    """What a provider answered to a device access token request (RFC 8628 section 3.5).
+
+    @ivar token: what the provider vouches by, not verified; empty unless C{state} is C{"granted"}.
+    @ivar why: the provider's word for C{"failed"}, plain.
+    """
+
+    state: Literal["pending", "slow_down", "denied", "expired", "failed", "granted"]
+    token: Secret
+    why: str = ""
 
 
 @frozen

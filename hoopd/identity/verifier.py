@@ -14,9 +14,11 @@ from zope.interface import implementer
 from hoopd.config.schema import IdentityConfig, OidcProvider
 from hoopd.errors import AuthenticationFailed, ConfigError
 from hoopd.identity import jwt
-from hoopd.identity.fetch import acceptable
-from hoopd.identity.oidc import Fetch, ProviderKeys
-from hoopd.identity.values import VerifiedToken
+from hoopd.identity.device_requests import DeviceRequests
+from hoopd.identity.fetch import Web
+from hoopd.identity.oidc import ProviderKeys
+from hoopd.identity.urls import acceptable
+from hoopd.identity.values import DeviceAnswer, DeviceRequest, VerifiedToken
 from hoopd.interfaces import IVerifier
 from hoopd.secret import Secret
 
@@ -51,8 +53,10 @@ class Verifier:
     @raise ConfigError: see L{check_provider}.
     """
 
-    def __init__(self, config: IdentityConfig, fetch: Fetch, clock: Any) -> None:
+    def __init__(self, config: IdentityConfig, fetch: Web, clock: Any) -> None:
         self._clock = clock
+        offering = {name: each for name, each in config.oidc.items() if each.login_client}
+        self._devices = DeviceRequests(offering, fetch, clock)
         self._providers: list[tuple[str, OidcProvider, ProviderKeys]] = []
         for name, provider in config.oidc.items():
             check_provider(name, provider)
@@ -61,6 +65,14 @@ class Verifier:
     def verify(self, token: Secret) -> Deferred[VerifiedToken]:
         """See L{IVerifier.verify}."""
         return Deferred.fromCoroutine(self._verify(token.reveal()))
+
+    def begin_device(self, provider: str, secret: Secret) -> Deferred[DeviceRequest]:
+        """See L{IVerifier.begin_device}."""
+        return Deferred.fromCoroutine(self._devices.begin(provider, secret))
+
+    def poll_device(self, provider: str, code: Secret, secret: Secret) -> Deferred[DeviceAnswer]:
+        """See L{IVerifier.poll_device}."""
+        return Deferred.fromCoroutine(self._devices.poll(provider, code, secret))
 
     async def _verify(self, text: bytes) -> VerifiedToken:
         token = jwt.read(text)

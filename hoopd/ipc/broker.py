@@ -290,6 +290,25 @@ class WorkerConversation(Conversation):
         await self.services.lobby.leave(token)
         return {}
 
+    # -- ILoginLinks ------------------------------------------------------------------------------------------
+
+    @c.BeginLogin.responder
+    async def begin_login(self, provider: str, address: str) -> dict[str, Any]:
+        link = await self.services.login_links.begin(provider, address)
+        if self.lost:
+            await self.services.login_links.leave(link.token)
+            raise Unavailable("the worker is gone")
+        return {"link": link}
+
+    @c.LoginSettled.responder
+    async def login_settled(self, token: Secret) -> dict[str, Any]:
+        return {"proven": await self.services.login_links.settled(token)}
+
+    @c.LeaveLogin.responder
+    async def leave_login(self, token: Secret) -> dict[str, Any]:
+        await self.services.login_links.leave(token)
+        return {}
+
     @c.SignSsh.responder
     async def sign_ssh(self, grant: Grant, signed: bytes) -> dict[str, Any]:
         return {"signature": await self.services.ssh.sign(grant, signed)}
@@ -349,11 +368,25 @@ class RemoteVerifier:
     def verify(self, token: Secret) -> Deferred[Any]:
         from hoopd.identity.values import VerifiedToken  # here, for the processes that never verify
 
+        answer = self._ask(c.Verify, token=token)
+        return answer.addCallback(lambda response: wire.decode(response["token"], VerifiedToken))
+
+    def begin_device(self, provider: str, secret: Secret) -> Deferred[Any]:
+        from hoopd.identity.values import DeviceRequest
+
+        answer = self._ask(c.BeginDevice, provider=provider, secret=secret)
+        return answer.addCallback(lambda response: wire.decode(response["request"], DeviceRequest))
+
+    def poll_device(self, provider: str, code: Secret, secret: Secret) -> Deferred[Any]:
+        from hoopd.identity.values import DeviceAnswer
+
+        answer = self._ask(c.PollDevice, provider=provider, code=code, secret=secret)
+        return answer.addCallback(lambda response: wire.decode(response["answer"], DeviceAnswer))
+
+    def _ask(self, command: type[c.Call], **arguments: Any) -> Deferred[Any]:
         if self.end is None or self.end.lost:
             return fail(Failure(Unavailable("the verifier is away")))
-        answer = self.end.ask(c.Verify, token=token)
-        answer.addTimeout(c.Verify.deadline, self._reactor, _too_slow)
-        return answer.addCallback(lambda response: wire.decode(response["token"], VerifiedToken))
+        return self.end.ask(command, **arguments).addTimeout(command.deadline, self._reactor, _too_slow)
 
 
 def _too_slow(failure: Any, seconds: float) -> Any:

@@ -22,6 +22,7 @@ from hoopd.values import (
     Covering,
     Grant,
     HeldOperation,
+    LoginLink,
     Opening,
     Pass,
     Peer,
@@ -290,6 +291,29 @@ class LeaveLobby(Call):
     arguments = ((b"token", Value(Secret)),)
 
 
+# -- ILoginLinks --------------------------------------------------------------------------------------------
+
+
+class BeginLogin(Call):
+    commandName = b"login.begin/1"
+    arguments = ((b"provider", amp.Unicode()), (b"address", amp.Unicode()))
+    response = ((b"link", Value(LoginLink)),)
+    deadline = 20.0  # the client shows nothing meanwhile
+
+
+class LoginSettled(Call):
+    commandName = b"login.settled/1"
+    arguments = ((b"token", Value(Secret)),)
+    response = ((b"proven", Value(bool)),)
+    deadline = 60.0  # it waits for somebody: LoginLinks.PATIENCE, and the provider's answer
+    repeat = True
+
+
+class LeaveLogin(Call):
+    commandName = b"login.leave/1"
+    arguments = ((b"token", Value(Secret)),)
+
+
 class SignSsh(Call):
     commandName = b"sign-ssh/1"
     arguments = ((b"grant", Value(Grant)), (b"signed", Document()))
@@ -318,6 +342,24 @@ class Verify(Call):
     response = ((b"token", Document()),)
     deadline = 20.0  # less than Admit's: a provider that is away must not become a broker that is away
     repeat = True
+
+
+class BeginDevice(Call):
+    """The answer is L{hoopd.identity.values.DeviceRequest}."""
+
+    commandName = b"begin-device/1"
+    arguments = ((b"provider", amp.Unicode()), (b"secret", Value(Secret)))
+    response = ((b"request", Document()),)
+    deadline = 15.0  # discovery and the request itself, 5 s each
+
+
+class PollDevice(Call):
+    """The answer is L{hoopd.identity.values.DeviceAnswer}."""
+
+    commandName = b"poll-device/1"
+    arguments = ((b"provider", amp.Unicode()), (b"code", Value(Secret)), (b"secret", Value(Secret)))
+    response = ((b"answer", Document()),)
+    deadline = 15.0
 
 
 # -- broker to notifier -------------------------------------------------------------------------------------

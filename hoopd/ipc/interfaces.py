@@ -42,6 +42,7 @@ class IWorkerServices(Interface):
     approvals = Attribute("L{hoopd.interfaces.IApprovals}; a worker reaches request, decided, claim, settle, withdraw")
     break_glass = Attribute("L{hoopd.interfaces.IBreakGlass}")
     vault = Attribute("L{hoopd.interfaces.ICredentialVault}; a worker reaches the answering of challenges")
+    login_links = Attribute("L{hoopd.interfaces.ILoginLinks}")
     targets = Attribute(
         "mapping of name to L{hoopd.values.Target}: a worker names a target, and the broker's own entry is used, "
         "so that a worker cannot bend address, TLS or allowed methods"

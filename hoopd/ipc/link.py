@@ -100,9 +100,20 @@ class LinkEnd(End):
 
     @c.Verify.responder
     async def verify(self, token: Any) -> dict[str, Any]:
+        return {"token": wire.encode(await self._verifier().verify(token))}
+
+    @c.BeginDevice.responder
+    async def begin_device(self, provider: str, secret: Any) -> dict[str, Any]:
+        return {"request": wire.encode(await self._verifier().begin_device(provider, secret))}
+
+    @c.PollDevice.responder
+    async def poll_device(self, provider: str, code: Any, secret: Any) -> dict[str, Any]:
+        return {"answer": wire.encode(await self._verifier().poll_device(provider, code, secret))}
+
+    def _verifier(self) -> Any:
         if self.link.verifier is None:
             raise Unavailable("this process verifies nothing")
-        return {"token": wire.encode(await self.link.verifier.verify(token))}
+        return self.link.verifier
 
     @c.Deliver.responder
     async def deliver(self, post: Any = None, mail: Any = None, run: Any = None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from hoopd.interfaces import (
     IBreakGlass,
     ICredentialVault,
     ILobby,
+    ILoginLinks,
     ISessions,
     ISshCredentials,
 )
@@ -35,6 +36,7 @@ from hoopd.values import (
     Grant,
     HeldOperation,
     Identity,
+    LoginLink,
     Opening,
     Pass,
     Peer,
@@ -255,6 +257,28 @@ class RemoteLobby:
 
     def leave(self, token: Secret) -> Deferred[None]:
         return self._link.call(c.LeaveLobby, token=token).addCallback(_none)
+
+
+@implementer(ILoginLinks)
+class RemoteLoginLinks:
+    """L{ILoginLinks} in a worker."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def begin(self, provider: str, address: str) -> Deferred[LoginLink]:
+        # one that comes too late is shown to nobody
+        call = self._link.call(c.BeginLogin, late=self._unwanted, provider=provider, address=address)
+        return call.addCallback(_take("link"))
+
+    def settled(self, token: Secret) -> Deferred[bool]:
+        return self._link.call(c.LoginSettled, token=token).addCallback(_take("proven"))
+
+    def leave(self, token: Secret) -> Deferred[None]:
+        return self._link.call(c.LeaveLogin, token=token).addCallback(_none)
+
+    def _unwanted(self, response: Mapping[str, Any]) -> None:
+        self.leave(response["link"].token).addErrback(unless_away)
 
 
 @implementer(IAdministration)

@@ -38,6 +38,7 @@ from hoopd.emergency.tables import MIGRATIONS as EMERGENCY_TABLES
 from hoopd.errors import RecordError, Unavailable
 from hoopd.flow.admission import Admissions
 from hoopd.flow.lobby import Lobby, WorkerLobby
+from hoopd.flow.login_links import LoginLinks, WorkerLinks
 from hoopd.flow.tables import MIGRATIONS as FLOW_TABLES
 from hoopd.flow.worker_views import WorkerApprovals, WorkerSessions
 from hoopd.governance.service import RuleSets
@@ -107,6 +108,7 @@ class WorkerServices:
     vault: Any
     ssh: Any
     lobby: Any
+    login_links: Any
     targets: Any
 
 
@@ -117,10 +119,21 @@ class _Verifier:
         self.remote: Any = None
 
     def verify(self, token: Any) -> Deferred[Any]:
+        answer: Deferred[Any] = self._there().verify(token)
+        return answer
+
+    def begin_device(self, provider: str, secret: Any) -> Deferred[Any]:
+        answer: Deferred[Any] = self._there().begin_device(provider, secret)
+        return answer
+
+    def poll_device(self, provider: str, code: Any, secret: Any) -> Deferred[Any]:
+        answer: Deferred[Any] = self._there().poll_device(provider, code, secret)
+        return answer
+
+    def _there(self) -> Any:
         if self.remote is None:
             raise Unavailable("the verifier is away")
-        answer: Deferred[Any] = self.remote.verify(token)
-        return answer
+        return self.remote
 
 
 @implementer(IBrokerRole)
@@ -298,6 +311,9 @@ class Broker:
             lambda identity, id, why: self._revoked(Revocation(identity, id, why)),
             conflicts,
         )
+        self.login_links = self.identities.login_links = LoginLinks(
+            self._verifier, self.vault.reveal_login, self.config.identity, reactor, self.event, os.urandom
+        )
         self.identities.observe(self._revoked)
         await self.admissions.recover()
         await self.recordings.recover(self.admissions.recovered())
@@ -389,12 +405,14 @@ class Broker:
             vault=self.vault,
             ssh=self.ssh,
             lobby=WorkerLobby(worker, self.lobby),
+            login_links=WorkerLinks(worker, self.login_links),
             targets=self._policy.targets(),
         )
 
     def worker_gone(self, worker: str) -> None:
         if self._started:
             self.lobby.worker_gone(worker)
+            self.login_links.worker_gone(worker)
             gone = Deferred.fromCoroutine(self.admissions.worker_gone(worker))
             gone.addErrback(lambda failure: self.log.failure("ending {worker}", failure=failure, worker=worker))
 

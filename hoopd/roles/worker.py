@@ -26,6 +26,7 @@ from hoopd.ipc.stubs import (
     RemoteApprovals,
     RemoteBreakGlass,
     RemoteLobby,
+    RemoteLoginLinks,
     RemoteSessions,
     RemoteSshCredentials,
     RemoteVault,
@@ -62,6 +63,8 @@ class Worker:
         self.break_glass = RemoteBreakGlass(context.link)
         self.ssh = RemoteSshCredentials(context.link)
         self.lobby = RemoteLobby(context.link)
+        self.login_links = RemoteLoginLinks(context.link)
+        self.login_providers = tuple(name for name, each in context.config.identity.oidc.items() if each.login_client)
         self.policy: Any = None
         self.masker: Any = None
         self.asks_certificates = bool(context.config.identity.certificates)

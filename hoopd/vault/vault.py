@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from hoopd.config.channels import SECRETS
+from hoopd.config.schema import LOGIN_SECRETS
 from hoopd.errors import ConfigError, Unavailable
 from hoopd.interfaces import ICredentialVault
 from hoopd.secret import Secret
@@ -282,9 +283,15 @@ class Vault:
         @return: Deferred of L{Secret}. @raise KeyError: no such secret, or not one of a channel.
         @raise Unavailable: it does not open.
         """
+        return self._reveal_named(name, SECRETS)
 
+    def reveal_login(self, name: str) -> Deferred[Secret]:
+        """The secret of a client for login links; otherwise as L{reveal_channel}."""
+        return self._reveal_named(name, LOGIN_SECRETS)
+
+    def _reveal_named(self, name: str, kind: str) -> Deferred[Secret]:
         async def revealed() -> Secret:
-            if not name.startswith(SECRETS):
+            if not name.startswith(kind):
                 raise KeyError(name)
             return Secret(await self._reveal_target(name))
 

@@ -14,7 +14,8 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from hoopd.errors import ConfigError, Unavailable
 from hoopd.identity import fetch as fetch_module
-from hoopd.identity.fetch import HttpsFetch, acceptable, max_age
+from hoopd.identity.fetch import HttpsFetch, max_age
+from hoopd.identity.urls import acceptable
 from tests.integration.postgres import certificate
 from tests.scratch import scratch
 

@@ -80,10 +80,17 @@ class Provider:
         raise RuntimeError(f"the OpenID provider did not say {word!r}:\n{self.process.stderr.read()}")
 
     def rotate(self) -> None:
+        self._order("rotate", "rotated")
+
+    def life(self, seconds: float) -> None:
+        """How long login links live that are made from now on."""
+        self._order(f"life {seconds}", "set")
+
+    def _order(self, line: str, done: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write("rotate\n")
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
-        self._expect("rotated")
+        self._expect(done)
 
     def stop(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):

@@ -14,9 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hoopd.display import visible
+from hoopd.display import spoken, visible
 from hoopd.errors import AuthenticationFailed, Denied, HoopdError, PeerError, TargetError, Unavailable
 from hoopd.protocols.ssh.authentication import ALGORITHMS, Authentication
+from hoopd.protocols.ssh.login import Login
 from hoopd.protocols.ssh.operations import Refusal
 from hoopd.protocols.ssh.relay import Relay
 from hoopd.protocols.ssh.transport import ServerTransport
@@ -58,6 +59,7 @@ class ClientConnection(ServerTransport):
         self._linger_call: Any = None
         self._over = ""
         self._relay: Relay | Visit | None = None
+        self._login = Login(self._worker, peer.address, self._has_link)
         self._opening: Deferred[Any] | None = None
 
     # -- connection --------------------------------------------------------------------------------------------
@@ -70,8 +72,18 @@ class ClientConnection(ServerTransport):
         self._timer = self.clock.callLater(self._worker.config.login_timeout, self._too_slow)
         super().connectionMade()
 
+    def _has_link(self, seconds: float) -> None:
+        """Somebody is about to log in elsewhere: that takes longer, and links have a bound of their own."""
+        self._plugin.unproven.known(self)
+        self._stop(self._timer)
+        if not self._over:
+            self._timer = self.clock.callLater(seconds, self._too_slow)
+
     def _too_slow(self) -> None:
-        self.finish(PeerError("no proof of identity in time"), "login timeout")
+        if self._login.link is None:
+            self.finish(PeerError("no proof of identity in time"), "login timeout")
+        else:
+            self.finish(Denied(f"nobody has logged in within {spoken(self._login.seconds)}"), "login link timeout")
 
     def too_many(self) -> None:
         """There are more connections without a login than may be."""
@@ -81,7 +93,9 @@ class ClientConnection(ServerTransport):
         """Conch's name."""
         super().connectionLost(reason)
         self._stop(self._linger_call)
-        self._close(self._over or "the client closed the connection")
+        # what is still under way finds that there is nobody
+        self._over = self._over or "the client closed the connection"
+        self._close(self._over)
         self._plugin.unproven.known(self)
         self._worker.closed(self)
 
@@ -131,6 +145,7 @@ class ClientConnection(ServerTransport):
         if timer is not None and timer.active():
             timer.cancel()
         self._plugin.unproven.known(self)
+        self._login.leave()
 
     # -- who it is ---------------------------------------------------------------------------------------------
 
@@ -138,7 +153,7 @@ class ClientConnection(ServerTransport):
         """The service that a client may ask for now; None for any other."""
         if name != Authentication.name or self.service is not None:
             return None
-        return lambda: Authentication(lambda: self.peer, self._admit, self._admitted, self._not_admitted)
+        return lambda: Authentication(lambda: self.peer, self._admit, self._admitted, self._not_admitted, self._login)
 
     def _admit(self, user: str, proof: Proof) -> Deferred[Relay | Visit]:
         return Deferred.fromCoroutine(self._open(user, proof))

@@ -1,7 +1,8 @@
 """Who is at the client's end: the authentication protocol's server side; the proof itself is the broker's to judge.
 
 Keys and certificates are shown by signature (RFC 4252 section 7), which the broker checks; tokens and passwords come by
-keyboard-interactive (RFC 4256) or as a password (RFC 4252 section 8). Every well-formed key is worth a signature: whether one is
+keyboard-interactive (RFC 4256), which also shows a login link to those who have none (L{hoopd.protocols.ssh.interactive}),
+or as a password (RFC 4252 section 8). Every well-formed key is worth a signature: whether one is
 registered is told to nobody who cannot sign with it. Names and services are as RFC 4252 section 5 has them.
 """
 
@@ -15,17 +16,18 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hoopd.errors import AuthenticationFailed, HoopdError, PeerError
-from hoopd.protocols.ssh import messages
+from hoopd.errors import AuthenticationFailed, Denied, HoopdError, PeerError, Unavailable
+from hoopd.protocols.ssh import interactive, messages
+from hoopd.protocols.ssh.interactive import INFO_REQUEST, Meant, Question
+from hoopd.protocols.ssh.login import Login
 from hoopd.protocols.ssh.messages import Reader
 from hoopd.secret import Secret
-from hoopd.values import Peer, Proof, SshSignature
+from hoopd.values import LoginLink, Peer, Proof, SshSignature
 
 REQUEST = 50
 FAILURE = 51
 SUCCESS = 52
 BANNER = 53
-INFO_REQUEST = 60
 INFO_RESPONSE = 61
 PK_OK = 60
 
@@ -60,6 +62,7 @@ class Authentication(SSHService):
     """
     @ivar admit: C{(user: str, Proof) -> Deferred}: fires once the session may begin; fails with AuthenticationFailed
         (another proof may be tried) or anything else (the connection ends).
+    @ivar login: L{hoopd.protocols.ssh.login.Login}: this connection's way to a login link.
     @ivar admitted: called with what C{admit} gave, after the client has been told.
     @ivar ended: C{(error)}: the connection cannot go on.
     """
@@ -74,6 +77,7 @@ class Authentication(SSHService):
         admit: Callable[[str, Proof], Deferred[Any]],
         admitted: Callable[[Any], None],
         ended: Callable[[BaseException], None],
+        login: Login,
     ) -> None:
         self._peer = peer
         self._admit = admit
@@ -83,7 +87,14 @@ class Authentication(SSHService):
         self._attempts = 0
         self._busy = False
         self._done = False
-        self._prompted = False
+        self._stopped = False
+        self._login = login
+        #: what the client was asked by keyboard-interactive, and has not answered
+        self._asked: Question | None = None
+
+    def serviceStopped(self) -> None:
+        """Conch's name: the connection is lost, or goes on to its next part."""
+        self._stopped = True
 
     def packetReceived(self, messageNum: int, packet: bytes) -> None:
         """Conch's name: one message of the client."""
@@ -94,7 +105,7 @@ class Authentication(SSHService):
             raise PeerError("an authentication request before the last was answered")
         if messageNum == REQUEST:
             self._request(Reader(packet))
-        elif messageNum == INFO_RESPONSE and self._prompted:
+        elif messageNum == INFO_RESPONSE and self._asked is not None:
             self._responded(Reader(packet))
         else:
             raise PeerError(f"message {messageNum} is none of authentication")
@@ -110,7 +121,7 @@ class Authentication(SSHService):
         elif user != self._user:
             # as OpenSSH: one connection, one name
             raise PeerError("the user's name changed during authentication")
-        self._prompted = False
+        self._asked = None
         attempt = _METHODS.get(method)
         if attempt is None:
             # "none" asks what there is
@@ -146,18 +157,64 @@ class Authentication(SSHService):
         self._prove_secret(reader.string())
 
     def _interactive(self, reader: Reader) -> None:
-        self._prompted = True
-        prompt = messages.string(b"Token: ") + messages.flag(False)
-        # no name, no instruction, no language: the prompt says it
-        self.transport.sendPacket(INFO_REQUEST, messages.string(b"") * 3 + messages.number(1) + prompt)
+        login = self._login
+        if login.link is not None:
+            self._ask(interactive.link(login.link, login.seconds))
+        elif len(login.providers) > 1:
+            self._ask(interactive.choice(login.providers))
+        elif login.providers:
+            self._begin_login(login.providers[0])
+        else:
+            self._ask(interactive.token())
+
+    def _ask(self, question: Question) -> None:
+        if self._stopped:
+            return
+        self._asked = question
+        self.transport.sendPacket(INFO_REQUEST, question.payload)
 
     def _responded(self, reader: Reader) -> None:
-        self._prompted = False
+        assert self._asked is not None
+        question, self._asked = self._asked, None
         answers = reader.number()
-        if answers != 1:
+        if answers != question.prompts:
             self._failed()
             return
-        self._prove_secret(reader.string())
+        answer = reader.string() if answers else b""
+        meant = question.meant(answer)
+        if meant is Meant.PROOF:
+            self._prove_secret(answer)
+        elif meant is Meant.LOGGED_IN:
+            assert self._login.link is not None
+            self._ask(interactive.waiting(self._login.link))
+        elif meant is Meant.WAITS:
+            self._busy = True
+            self._login.settled().addCallbacks(self._logged_in, self._not_logged_in).addErrback(self._broke)
+        else:
+            self._begin_login(meant)
+
+    # -- login link --------------------------------------------------------------------------------------------
+
+    def _begin_login(self, provider: str) -> None:
+        self._busy = True
+        self._login.begin(provider).addCallbacks(self._link_made, self._no_link).addErrback(self._broke)
+
+    def _link_made(self, link: LoginLink) -> None:
+        self._busy = False
+        self._ask(interactive.link(link, self._login.seconds))
+
+    def _no_link(self, failure: Failure) -> None:
+        # people with a token go on as if no link were offered
+        failure.trap(Denied, Unavailable)
+        self._busy = False
+        self._ask(interactive.token(failure.getErrorMessage()))
+
+    def _logged_in(self, link: LoginLink) -> None:
+        self._prove("link", link.token)
+
+    def _not_logged_in(self, failure: Failure) -> None:
+        failure.trap(HoopdError)
+        self._ended(failure.value or RuntimeError("no cause"))
 
     def _prove_secret(self, secret: bytes) -> None:
         if len(secret) > SECRET_MAX:
@@ -166,7 +223,9 @@ class Authentication(SSHService):
 
     # -- outcome -----------------------------------------------------------------------------------------------
 
-    def _prove(self, method: Literal["ssh", "bearer"], secret: Secret, shown: SshSignature | None = None) -> None:
+    def _prove(
+        self, method: Literal["ssh", "bearer", "link"], secret: Secret, shown: SshSignature | None = None
+    ) -> None:
         assert self._user is not None
         try:
             user = self._user.decode()
@@ -175,17 +234,23 @@ class Authentication(SSHService):
             return
         self._busy = True
         proof = Proof("", secret, self._peer(), method, ssh=shown)
-        self._admit(user, proof).addCallbacks(self._succeeded, self._not_admitted).addErrback(self._broke)
+        admitted = self._admit(user, proof)
+        admitted.addCallbacks(self._succeeded, self._not_admitted, errbackArgs=(method,)).addErrback(self._broke)
 
     def _succeeded(self, session: Any) -> None:
         self._busy, self._done = False, True
         self.transport.sendPacket(SUCCESS, b"")
         self._admitted(session)
 
-    def _not_admitted(self, failure: Failure) -> None:
+    def _not_admitted(self, failure: Failure, method: str) -> None:
         self._busy = False
         if failure.check(AuthenticationFailed):
-            self._failed()
+            if method == "link":
+                # another try would end as this one did
+                hint = "whoever runs it finds why in its log"
+                self._ended(Denied("your login is not accepted by this gateway", hint=hint))
+            else:
+                self._failed()
             return
         self._ended(failure.value or RuntimeError("no cause"))
 

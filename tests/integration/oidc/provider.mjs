@@ -1,9 +1,10 @@
-// A real OpenID provider over TLS for tests: one service client, JWT access tokens for the resource urn:hoopd.
+// A real OpenID provider over TLS for tests: a service client, JWT access tokens for the resource urn:hoopd; and a client whose
+// people log in by links (RFC 8628), under any name and in the group "ops".
 //
 //   node provider.mjs PORT CERTIFICATE KEY
 //
 // Prints "listening" when it answers. A line "rotate" on standard input replaces its signing keys (prints
-// "rotated"); the end of standard input ends it, so that it cannot outlive the test that started it.
+// "rotated"); a line "life SECONDS" sets how long codes of login links live from now on (prints "set"); the end of standard input ends it, so that it cannot outlive the test that started it.
 
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -20,6 +21,8 @@ function jwk(type, options, alg) {
   return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg };
 }
 
+let life = 600;
+
 function make() {
   const algorithms = new URLSearchParams([['urn:hoopd', 'RS256'], ['urn:hoopd:ec', 'ES256'], ['urn:hoopd:ed', 'EdDSA']]);
   const provider = new Provider(issuer, {
@@ -29,7 +32,17 @@ function make() {
       grant_types: ['client_credentials'],
       response_types: [],
       redirect_uris: [],
+    }, {
+      client_id: 'gateway',
+      client_secret: 'gateway+secret: 100%&=',
+      grant_types: ['urn:ietf:params:oauth:grant-type:device_code'],
+      response_types: [],
+      redirect_uris: [],
     }],
+    claims: { openid: ['sub', 'groups'] },
+    conformIdTokenClaims: false,
+    findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id, groups: ['ops'] }) }),
+    ttl: { DeviceCode: () => life },
     jwks: {
       keys: [
         jwk('rsa', { modulusLength: 2048 }, 'RS256'),
@@ -40,7 +53,8 @@ function make() {
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'] },
     extraTokenClaims: () => ({ groups: ['deployers'] }),
     features: {
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: true },
+      deviceFlow: { enabled: true },
       clientCredentials: { enabled: true },
       resourceIndicators: {
         enabled: true,
@@ -66,6 +80,9 @@ commands.on('line', (line) => {
   if (line === 'rotate') {
     respond = make();
     console.log('rotated');
+  } else if (line.startsWith('life ')) {
+    life = Number(line.slice(5));
+    console.log('set');
   }
 });
 commands.on('close', () => process.exit(0));
