@@ -76,6 +76,7 @@ class Administration:
     observed: Any
     ledger: Any
     views: Any
+    watches: Any
     policy: Callable[[], Any]
     rule_sets: Any
     ask_ahead: Callable[[Secret, Any, str, bytes, str], Deferred[Any]]
@@ -124,7 +125,9 @@ class Administration:
             await self.ledger.append(
                 "administration", {"verb": verb, "by": caller.name, "subject": subject, "detail": _detail(arguments)}
             )
-        self.event("administration.called", {"by": caller.name, "verb": verb, "subject": subject, "outcome": "done"})
+        if not VERBS[verb].quiet:
+            called = {"by": caller.name, "verb": verb, "subject": subject, "outcome": "done"}
+            self.event("administration.called", called)
         return result
 
     async def _viewed(self, caller: Identity, verb: str, subject: str, arguments: Arguments, result: Any) -> None:
@@ -327,6 +330,26 @@ class Administration:
             raise ValueError(f"the recording of {found.id} is not on this gateway")
         return {"bytes": base64.b64encode(page).decode(), "next": offset + len(page) if len(page) == PAGE else None}
 
+    async def sessions_watch(self, caller: Identity, a: Arguments) -> Any:
+        # that they look is in the ledger by this, under the number of their watch
+        return await self.watches.begin(caller, await self._session(caller, a["id"]))
+
+    async def sessions_watch_more(self, caller: Identity, a: Arguments) -> Any:
+        if a["offset"] < 0:
+            raise ValueError("'offset' must not be negative")
+        try:
+            await self._session(caller, self.watches.session_of(caller, a["id"]))
+        except KeyError:
+            # what they may is asked anew each time
+            await self.watches.barred(caller, a["id"])
+            raise
+        found = await self.watches.more(caller, a["id"], a["offset"])
+        return {**found, "bytes": base64.b64encode(found["bytes"]).decode()}
+
+    async def sessions_watch_end(self, caller: Identity, a: Arguments) -> Any:
+        await self.watches.leave(caller, a["id"])
+        return {"id": a["id"]}
+
     async def audit_views(self, caller: Identity, a: Arguments) -> Any:
         return await self.views.find(a.get("by"), a.get("subject"), a.get("since"), a.get("until"))
 
@@ -446,6 +469,9 @@ _ACTS: dict[str, _Act] = {
     "sessions.list": Administration.sessions_list,
     "sessions.show": Administration.sessions_show,
     "sessions.recording": Administration.sessions_recording,
+    "sessions.watch": Administration.sessions_watch,
+    "sessions.watch-more": Administration.sessions_watch_more,
+    "sessions.watch-end": Administration.sessions_watch_end,
     "sessions.end": Administration.sessions_end,
     "audit.checkpoint": Administration.audit_checkpoint,
     "audit.key": Administration.audit_key,

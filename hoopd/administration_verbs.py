@@ -15,6 +15,7 @@ class Verb:
     @ivar arguments: name to type, C{?} where it may be absent: C{str}, C{float}, C{int}, C{list} (of str).
     @ivar acts: it changes something: recorded in the ledger.
     @ivar views: it shows something of the record: in the ledger before it is answered.
+    @ivar quiet: asked again and again while one thing is done: no event each time.
     @ivar proves: its arguments are the proof of identity: it takes no token.
     """
 
@@ -24,6 +25,7 @@ class Verb:
     acts: bool = False
     proves: bool = False
     views: bool = False
+    quiet: bool = False
 
 
 _ADMIN = ("administrator",)
@@ -126,13 +128,19 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "sessions.recording": Verb(
             (), {"id": "str", "offset": "int?"}, "bytes of its recording, a page at a time", views=True
         ),
+        # beginning and end are in the ledger by L{hoopd.audit.watching}, which knows both
+        "sessions.watch": Verb((), {"id": "str"}, "watch one that runs; auditors anybody's, others their own"),
+        "sessions.watch-more": Verb(
+            (), {"id": "str", "offset": "int"}, "what its recording grew by; waits for it", quiet=True
+        ),
+        "sessions.watch-end": Verb((), {"id": "str"}, "watch it no more", quiet=True),
         "audit.views": Verb(
             _LOOK,
             {"by": "str?", "subject": "str?", "since": "float?", "until": "float?"},
             "who looked at the record",
             views=True,
         ),
-        "sessions.end": Verb(_ADMIN, {"id": "str", "reason": "str"}, "end a live session now", True),
+        "sessions.end": Verb(_LOOK, {"id": "str", "reason": "str"}, "end a live session now", True),
         "audit.checkpoint": Verb(_LOOK, {}, "sign and publish the ledger's head now"),
         "audit.key": Verb((), {}, "the ledger's verifier key"),
         "ssh.authorities": Verb((), {"kind": "str"}, "keys of the gateway's SSH authorities, the newest first"),

@@ -230,24 +230,38 @@ _SHOWN: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
 _SILENT = frozenset({"resize"})
 
 
+class Transcript:
+    """A session's entries as lines, one after another."""
+
+    def __init__(self) -> None:
+        self._prompt = "=>"
+
+    def line(self, entry: Entry) -> str:
+        """What is shown of it; empty where it says nothing."""
+        if entry.kind in _SILENT:
+            return ""
+        if entry.kind == "open":
+            self._prompt = f"{_word(entry.fields, 'identity')}@{_word(entry.fields, 'target')}=>"
+        return _line(entry, self._prompt)
+
+
 def render(frames: Iterable[Entry], speed: float = 1.0, idle: float = PAUSE_MAX) -> Iterator[Step]:
     """
     @param frames: as L{load} gives them.
     @param speed: 2.0 is twice as fast; 0 without pauses. @param idle: longest pause, seconds.
     @return: pairs of seconds to wait before, and text to show then.
     """
-    prompt = "=>"
+    said = Transcript()
     last: float | None = None
     for entry in frames:
-        if entry.kind in _SILENT:
+        text = said.line(entry)
+        if not text:
             continue
-        if entry.kind == "open":
-            prompt = f"{_word(entry.fields, 'identity')}@{_word(entry.fields, 'target')}=>"
         # the end that the broker writes has no place on the worker's clock
         since = last if last is not None and entry.since < last else entry.since
         delay = min(idle, since - (last if last is not None else since)) / speed if speed > 0 else 0.0
         last = since
-        yield max(0.0, delay), _line(entry, prompt)
+        yield max(0.0, delay), text
 
 
 def _line(entry: Entry, prompt: str) -> str:

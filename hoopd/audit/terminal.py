@@ -21,6 +21,9 @@ COLUMNS, ROWS = 80, 24
 #: no sequence that is let through is longer; a longer start of one is dropped as it comes
 SEQUENCE_MAX = 256
 
+#: undoes what may be painted with: character sets, alternate screen, margins, keys, wrapping, cursor, colours
+RESTORED = "\x0f\x1b(B\x1b[?47l\x1b7\x1b[r\x1b8\x1b[?1l\x1b>\x1b[?7h\x1b[?25h\x1b[0m\r\n"
+
 _ESC = "\x1b"
 
 #: whole sequences: CSI; strings (OSC, DCS, SOS, PM, APC) to their end; two- and three-character escapes

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hoopd.ctl import transfers
+from hoopd.ctl import transfers, watch
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import UNVERIFIED, Failure
 from hoopd.ctl.printing import Duration, Moment, as_json, moment, pairs, print_json, span, table
@@ -103,6 +103,9 @@ def end(gateway: Gateway, id: str, reason: str) -> None:
     click.echo(f"{id} was told to end")
 
 
+command.add_command(watch.command)
+
+
 @command.command("replay")
 @click.argument("id")
 @click.option("--speed", type=click.FloatRange(0.01, 1000), default=1.0, help="So many times as fast.")
@@ -146,6 +149,8 @@ def replay(
             if delay > 0:
                 time.sleep(delay)
             click.echo(text, nl=False)
+        if terminal and sys.stdout.isatty():
+            click.echo(screen.RESTORED, nl=False)
     if problem is not None:
         click.echo(f"hoopctl: the recording is not whole after this: {problem}", err=True)
         if gateway.call("sessions.show", id=id)["ended_at"] is not None:

@@ -29,6 +29,7 @@ from hoopd.audit.pending import Pending
 from hoopd.audit.sealing import Recordings
 from hoopd.audit.tables import MIGRATIONS as AUDIT_TABLES
 from hoopd.audit.views import Views
+from hoopd.audit.watching import Watches
 from hoopd.breakglass.service import BreakGlass
 from hoopd.breakglass.sessions import WorkerBreakGlass
 from hoopd.breakglass.tables import MIGRATIONS as BREAK_GLASS_TABLES
@@ -330,6 +331,10 @@ class Broker:
         await self.break_glass.start()
         await self.recovery.start()
         await self.bootstrap.ensure()
+        views = Views(self.ledger, reactor, self.event)
+        self.watches = Watches(
+            views, self.index.get, str(state / "recordings"), reactor, new_id=lambda: new_id("W-", 12)
+        )
         self.administration = Administration(
             identities=self.identities,
             bootstrap=self.bootstrap,
@@ -346,7 +351,8 @@ class Broker:
             index=self.index,
             observed=self.observed,
             ledger=self.ledger,
-            views=Views(self.ledger, reactor, self.event),
+            views=views,
+            watches=self.watches,
             policy=lambda: self._policy,
             rule_sets=self.rule_sets,
             ask_ahead=self._ask_ahead,
@@ -385,6 +391,7 @@ class Broker:
             return
         self._started = False
         self.admissions.stop()
+        await self.watches.stop()
         self.notices.stop()
         await self.approvals.stop()
         self.break_glass.stop()
@@ -459,6 +466,7 @@ class Broker:
         identity, token, why = revocation.identity, revocation.token, revocation.why
         self.admissions.revoke(identity, token, why)
         self.lobby.revoke(identity, token)
+        self.watches.revoke(identity, token)
         resting = Deferred.fromCoroutine(self._end_resting(identity, token, why))
         resting.addErrback(lambda failure: self.log.failure("SSH keys of {who}", failure=failure, who=identity))
         ended = self.break_glass.revoked(identity, token, why)
@@ -473,6 +481,7 @@ class Broker:
         for id in await self.ssh_keys.made_on(identity, token) if token else ():
             self.admissions.revoke(identity, id, why)
             self.lobby.revoke(identity, id)
+            self.watches.revoke(identity, id)
 
     def _processes(self) -> Deferred[Any]:
         assert self.context.processes is not None

@@ -273,7 +273,9 @@ def test_what_is_typed_is_asked_and_answered(
 def test_every_verb_can_be_asked_for() -> None:
     asked = {conversation[2] for conversation in CONVERSATIONS}
     # these have tests of their own below, and in tests/integration
-    assert set(VERBS) - asked == {"bootstrap", "login", "sessions.recording", "vault.export"}
+    assert set(VERBS) - asked == {
+        "bootstrap", "login", "sessions.recording", "sessions.watch", "sessions.watch-more", "sessions.watch-end", "vault.export"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [["identities", "list"], ["tokens", "list"], ["vault", "list"], ["sessions", "list"]])
