@@ -129,7 +129,9 @@ def _es_dni(candidate: bytes) -> list[Span]:
     return [(0, len(candidate))] if "TRWAGMYFPDXBNJZSQVHLCKE"[number % 23] == letter else []
 
 
-def _phone(region: str | None) -> Callable[[bytes], list[Span]]:
+def phones(region: str | None) -> Callable[[bytes], list[Span]]:
+    """What finds telephone numbers. @param region: where they are written without +, or None"""
+
     def spans(candidate: bytes) -> list[Span]:
         try:
             number = phonenumbers.parse(candidate.decode("ascii"), region)
@@ -148,7 +150,7 @@ DETECTORS: Mapping[str, Detector] = {
         rb"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~\x80-\xff-]+@[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\x80-\xff-]*[A-Za-z0-9\x80-\xff])?"
         rb"(?:\.[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\x80-\xff-]*[A-Za-z0-9\x80-\xff])?)+"
     ),
-    "phone": Detector(rb"\+[0-9](?:[ ().\-/]{0,2}[0-9]){6,14}", _phone(None)),
+    "phone": Detector(rb"\+[0-9](?:[ ().\-/]{0,2}[0-9]){6,14}", phones(None)),
     "us-ssn": Detector(rb"\b[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}\b", _whole(_us_ssn)),
     "gb-nino": Detector(rb"(?i)\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"),
     "es-dni": Detector(rb"(?i)\b[0-9]{8}-?[A-HJ-NP-TV-Z]\b", _es_dni),
@@ -177,7 +179,7 @@ def known(name: str) -> bool:
 
 def _detector(name: str) -> Detector:
     if name.startswith("phone:"):
-        return Detector(_NATIONAL_PHONE, _phone(name[6:]))
+        return Detector(_NATIONAL_PHONE, phones(name[6:]))
     return DETECTORS[name]
 
 
@@ -190,7 +192,7 @@ class Scanner:
     def __init__(self, wanted: Sequence[tuple[str, Show]]) -> None:
         self._wanted = [(_detector(name), show) for name, show in wanted]
         #: whether there is anything at all: most values have nothing
-        self._any = _compiled(b"|".join(b"(?:" + _detector(name).pattern + b")" for name, _ in wanted))
+        self._any = compiled(b"|".join(b"(?:" + _detector(name).pattern + b")" for name, _ in wanted))
 
     def __call__(self, value: bytes) -> bytes:
         """C{value} with what was found replaced. It does not raise."""
@@ -251,7 +253,7 @@ class Scanner:
 
 def _candidates(detector: Detector, value: bytes) -> Iterator[Span]:
     """Where the pattern matches; again from within a match, where another could begin."""
-    pattern = _compiled(detector.pattern)
+    pattern = compiled(detector.pattern)
     at = 0
     while True:
         match = pattern.search(value, at)
@@ -264,6 +266,10 @@ def _candidates(detector: Detector, value: bytes) -> Iterator[Span]:
         at = gap + 1 if gap >= 0 else max(end, start + 1)
 
 
-@lru_cache(maxsize=64)
-def _compiled(pattern: bytes) -> re2._Regexp[bytes]:
-    return re2.compile(pattern)
+@lru_cache(maxsize=512)
+def compiled(pattern: bytes) -> re2._Regexp[bytes]:
+    """C{pattern} over octets: without the option RE2 would read UTF-8, and C{\\xff} as the character of that number."""
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.log_errors = False
+    return re2.compile(pattern, options)
