@@ -66,7 +66,7 @@ class End:
 
     def send(self, stream: int, octets: bytes, out: list[tuple[int, bytes]]) -> None:
         """Send this now as far as there is room, and the rest when there is."""
-        if self.finished or self.closing or self.close_sent:
+        if self.finished or self.closing or self.close_sent or self.close_received:
             return
         if not self.queue and len(octets) <= self.room and len(octets) <= self.packet:
             self.room -= len(octets)
@@ -110,9 +110,13 @@ class End:
         if self.close_sent:
             return
         self.close_sent = True
+        self.drop()
+        out.append((messages.CLOSE, messages.number(self.theirs)))
+
+    def drop(self) -> None:
+        """What waits for room goes nowhere."""
         self.queue.clear()
         self.queued = 0
-        out.append((messages.CLOSE, messages.number(self.theirs)))
 
     def refill(self, waiting: int, out: list[tuple[int, bytes]]) -> None:
         """Let it send again what has been passed on.

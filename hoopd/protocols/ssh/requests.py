@@ -333,6 +333,8 @@ class Requests:
     def target_message(self, kind: int, payload: bytes) -> None:
         request = ChannelRequest.read(payload)
         channel = self._session.channel(request.recipient)
+        if channel.target.close_received:
+            raise PeerError("a request on a closed channel")
         run = channel.run
         if request.kind == "exit-status" and run is not None:
             run.ended = f"exit {Reader(request.details).number()}"

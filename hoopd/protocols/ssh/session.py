@@ -283,8 +283,9 @@ class Session:
         channel.client.close_received = True
         if channel.paused:
             self.withdraw(channel.number, "the requester closed the channel")
-        # who closes takes nothing more
-        channel.client.close(self.to_client)
+        # It takes no more data. Our CLOSE waits for the target's: OpenSSH's client closes once it has seen EOF, and how the command
+        # ended comes behind that; without it, whoever waits for the status is told of a lost connection.
+        channel.client.drop()
         channel.target.closing = True
         self.flow(channel)
 

@@ -307,19 +307,51 @@ def test_the_end_of_the_session_leaves_what_was_approved_unknown() -> None:
     assert play.route.frames[-1][1]["tag"] == "the session ended"
 
 
+def test_how_a_command_ended_reaches_a_client_that_closed_already() -> None:
+    # OpenSSH's client closes once it has seen EOF, and sshd's status comes behind that
+    play = Play()
+    channel = play.opened()
+    play.running(channel)
+    play.target(messages.EOF, number(channel))
+    play.client(messages.CLOSE, number(channel))
+    assert kinds(play.to_client()) == [messages.EOF]
+    assert kinds(play.to_target()) == [messages.EOF, messages.CLOSE]
+    play.target(messages.REQUEST, ChannelRequest(channel, "exit-status", False, number(3)).encode())
+    play.target(messages.CLOSE, number(channel))
+    status, close = play.to_client()
+    assert (ChannelRequest.read(status[1]).details, close[0]) == (number(3), messages.CLOSE)
+
+
+def test_who_closes_takes_no_more_data() -> None:
+    play = Play()
+    channel = play.opened(room=3)
+    play.running(channel)
+    play.target(messages.DATA, number(channel) + string(b"waits for room"))
+    assert play.data_to_client()[0] == b"wai"
+    play.client(messages.CLOSE, number(channel))
+    play.target(messages.DATA, number(channel) + string(b"late"))
+    play.target(messages.CLOSE, number(channel))
+    assert kinds(play.to_client()) == [messages.EOF, messages.CLOSE]
+
+
 def test_nothing_follows_a_close() -> None:
+    # clients give the number to their next channel: what the target had under way must not reach that
+    play = Play()
+    channel = play.opened(room=1)
+    play.running(channel)
+    play.target(messages.DATA, number(channel) + string(b"waits"))
+    play.target(messages.CLOSE, number(channel))
+    with pytest.raises(TargetError):
+        play.target(messages.REQUEST, ChannelRequest(channel, "exit-status", True, number(0)).encode())
     play = Play()
     channel = play.opened()
     play.running(channel)
     play.client(messages.CLOSE, number(channel))
-    assert kinds(play.to_client()) == [messages.CLOSE]
-    assert kinds(play.to_target()) == [messages.EOF, messages.CLOSE]
-    # clients give the number to their next channel: what the target had under way must not reach that
-    play.target(messages.REQUEST, ChannelRequest(channel, "exit-status", True, number(0)).encode())
-    assert (play.to_client(), play.to_target()) == ([], [])
     play.target(messages.CLOSE, number(channel))
-    assert (play.to_client(), play.to_target()) == ([], [])
-    assert play.route.frames[-1][1]["tag"] == "exit 0"
+    play.to_client()
+    with pytest.raises(TargetError):
+        play.target(messages.REQUEST, ChannelRequest(channel, "exit-status", True, number(0)).encode())
+    assert play.to_client() == []
 
 
 def test_who_closes_while_an_operation_is_held_loses_what_came_behind_it_and_no_more() -> None:
@@ -330,8 +362,10 @@ def test_who_closes_while_an_operation_is_held_loses_what_came_behind_it_and_no_
     play.client(messages.CLOSE, number(channel))
     assert play.withdrawn
     play.core.permission.refused(play.core.permission.asks[-1], Denied("withdrawn"))
-    assert kinds(play.to_client()) == [messages.CLOSE]
+    assert kinds(play.to_client()) == [messages.FAILURE]
     assert kinds(play.to_target()) == [messages.EOF, messages.CLOSE]
+    play.target(messages.CLOSE, number(channel))
+    assert kinds(play.to_client()) == [messages.EOF, messages.CLOSE]
 
 
 # -- hostile bytes ----------------------------------------------------------------------------------------------
