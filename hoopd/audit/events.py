@@ -189,6 +189,7 @@ FRAMES: Mapping[str, Frame] = MappingProxyType(
                 "direction": "download or upload",
                 "via": "sftp, scp or rsync",
                 "path": "at the target",
+                "name": "of scp: what its sender called it; the path is that of the command, and may be a directory",
                 "bytes": "how many went",
                 "sha256": "of them, in their order from the file's beginning; null where they did not come so",
                 "whole": "they are the whole file",
@@ -382,7 +383,7 @@ CATALOGUE: Mapping[str, Mapping[str, FieldClass]] = MappingProxyType(
         ),
         "operation.finished": _event("session identity target operation tag rows bytes seconds code outcome approval"),
         "transfer.finished": _event(
-            "session identity target operation direction via path bytes sha256 whole tag seconds approval"
+            "session identity target operation direction via path name bytes sha256 whole tag seconds approval"
         ),
         "operation.cancel-requested": _event("session peer operation"),
         "operation.limited": _event("session identity target operation rules limit rows bytes why"),

@@ -204,8 +204,9 @@ def _transfer(prompt: str, fields: Mapping[str, Any]) -> str:
     size = fields.get("bytes")
     count = f"{size:,}" if isinstance(size, int) else _word(fields, "bytes")
     part = "" if fields.get("whole") else " (a part, or not for certain the whole)"
+    name = f" ({_word(fields, 'name')})" if fields.get("name") else ""
     known = f", sha256 {_word(fields, 'sha256')}" if fields.get("sha256") else ""
-    return f"  {_word(fields, 'direction')} of {_word(fields, 'path')}: {count} bytes{part}{known}; {_word(fields, 'tag')}\n"
+    return f"  {_word(fields, 'direction')} of {_word(fields, 'path')}{name}: {count} bytes{part}{known}; {_word(fields, 'tag')}\n"
 
 
 _SHOWN: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {

@@ -30,7 +30,7 @@ _COLUMNS = (
     ("BYTES", lambda one: str(one["bytes"])),
     ("SHA256", lambda one: one["sha256"] or "-"),
     ("STATE", _state),
-    ("PATH", lambda one: one["path"]),
+    ("PATH", lambda one: one["path"] + (f" ({one['name']})" if one.get("name") else "")),
 )
 
 

@@ -89,7 +89,7 @@ def uncovered(classes: frozenset[str], do: Collection[str]) -> list[str]:
     """The words of an operation that C{do} does not open, sorted."""
     if not classes.isdisjoint(_COMMANDS) and not classes.isdisjoint(FILES):
         # the far end of a copy: whoever may run it may, and so may whoever may move these files
-        return min(uncovered(classes - FILES, do), uncovered(classes - _COMMANDS, do), key=len)
+        return min(uncovered(classes - _COMMANDS, do), uncovered(classes - FILES, do), key=len)
     if beside_files(classes, do):
         return []
     missing = []

@@ -301,3 +301,87 @@ def test_a_client_that_goes_away_leaves_a_transfer_that_was_cut_off(gateway: Ssh
     until(lambda: transfers(gateway, 1)[0]["path"] == f"{room}/in/cut", "it is on record")
     found = transfers(gateway, 1)[0]
     assert (found["tag"], found["whole"], found["bytes"]) == ("cut off", False, 4)
+
+
+# -- commands that copy --------------------------------------------------------------------------------------------
+
+
+def test_scp_of_before_is_judged_by_path_and_listed(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    """C{priya} has no C{exec} at all."""
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(os.urandom(3_000_000))
+    for one, other in ((source, f"web1@127.0.0.1:{room}/in/scp"), (f"web1@127.0.0.1:{room}/in/scp", back)):
+        done = scp(gateway, "priya", "-O", "-p", str(one), str(other))
+        assert done.returncode == 0, done.stderr
+    assert back.read_bytes() == source.read_bytes()
+    put, get = transfers(gateway, 2)
+    for each, direction in ((put, "upload"), (get, "download")):
+        assert (each["direction"], each["path"], each["via"]) == (direction, f"{room}/in/scp", "scp")
+        assert (each["bytes"], each["sha256"], each["whole"], each["tag"]) == (
+            3_000_000,
+            sha256(source),
+            True,
+            "closed",
+        )
+    assert (put["name"], get["name"]) == ("source", "scp")
+    # what is in a file is not in the record
+    shown = gateway.hoopctl("sessions", "replay", put["session"]).stdout
+    assert "C0600 3000000" not in shown
+    assert f"upload of {room}/in/scp (source): 3,000,000 bytes" in shown
+    refused = scp(gateway, "priya", "-O", "/etc/hostname", f"web1@127.0.0.1:{room}/out/report")
+    assert "no rule allows user:priya to upload on web1" in refused.stderr
+    assert (room / "out" / "report").read_text() == "a report\n"
+    assert gateway.ssh_by_key(gateway.directory / "priya", f"cat {room}/out/report").returncode == 126
+
+
+def test_scp_of_whole_directories(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for number in range(40):
+        path = tree / f"d{number % 4}" / f"f {number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x" * number)
+    assert scp(gateway, "priya", "-O", "-r", str(tree), f"web1@127.0.0.1:{room}/in/scptree").returncode == 0
+    done = scp(gateway, "priya", "-O", "-r", f"web1@127.0.0.1:{room}/in/scptree", str(tmp_path / "back"))
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run(["diff", "-r", tree, tmp_path / "back"]).returncode == 0
+    found = transfers(gateway, 80)
+    assert len({each["name"] for each in found}) == 80
+    assert all(each["whole"] for each in found)
+
+
+def test_scp_of_what_is_not_there_or_may_not_be_written(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    done = scp(gateway, "priya", "-O", f"web1@127.0.0.1:{room}/in/nothing", str(tmp_path / "x"))
+    assert done.returncode == 1
+    assert "No such file" in done.stderr
+    (room / "in" / "directory").mkdir()
+    done = scp(gateway, "priya", "-O", "/etc/hostname", "/etc/passwd", f"web1@127.0.0.1:{room}/in/scp")
+    assert done.returncode != 0
+    done = scp(gateway, "priya", "-O", "/etc/hostname", "/etc/passwd", f"web1@127.0.0.1:{room}/in/directory")
+    assert done.returncode == 0, done.stderr
+    assert (room / "in" / "directory" / "passwd").read_bytes() == Path("/etc/passwd").read_bytes()
+
+
+def test_rsync_is_judged_by_its_command_and_counted(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    """C{priya} has no C{exec} at all."""
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.mkdir()
+    for number in range(20):
+        (source / f"f{number}").write_bytes(os.urandom(10_000))
+    wrapper = " ".join(gateway.ssh_by_key_words(gateway.directory / "priya"))
+
+    def rsync(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["rsync", "-e", wrapper, *more], capture_output=True, text=True, timeout=100)
+
+    there = f"web1@127.0.0.1:{room}/in/synced/"
+    for one, other in ((f"{source}/", there), (there, f"{back}/")):
+        done = rsync("-a", "--delete", one, other)
+        assert done.returncode == 0, done.stderr
+    assert subprocess.run(["diff", "-r", source, back]).returncode == 0
+    put, get = transfers(gateway, 2)
+    for each, direction in ((put, "upload"), (get, "download")):
+        assert (each["direction"], each["path"], each["via"]) == (direction, f"{room}/in/synced", "rsync")
+        assert each["bytes"] > 200_000
+        assert (each["sha256"], each["whole"]) == (None, False)
+    refused = rsync("-a", f"{source}/", f"web1@127.0.0.1:{room}/out/")
+    assert "no rule allows user:priya to upload on web1" in refused.stderr
+    assert sorted(each.name for each in (room / "out").iterdir()) == ["report"]

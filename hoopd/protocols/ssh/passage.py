@@ -45,6 +45,10 @@ class Way:
         """Tell the person at the client's end, on standard error."""
         self.session.say(self.channel, text)
 
+    def cut(self, why: str) -> None:
+        """End what runs in the channel, saying why."""
+        self.session.cut(self.channel, why)
+
     def resume(self) -> None:
         """What C{channel.paused} kept goes on."""
         self.session.resume(self.channel)

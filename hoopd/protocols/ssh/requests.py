@@ -23,8 +23,10 @@ from hoopd.protocols.ssh.operations import Refusal, Wanted
 from hoopd.protocols.ssh.passage import Passage, Way
 from hoopd.protocols.ssh.permission import Granted
 from hoopd.protocols.ssh.runs import Inside, Run, Runs
+from hoopd.protocols.ssh.scp_passage import CountedPassage, ScpPassage
 from hoopd.protocols.ssh.sftp_passage import SftpPassage
 from hoopd.protocols.ssh.streams import Recorded
+from hoopd.shell.far_end import FarEnd
 
 #: the shell's for "found, and must not be executed" (POSIX.1-2017, XCU section 2.8.2)
 REFUSED_STATUS = 126
@@ -219,7 +221,9 @@ class Requests:
 
     def _execute(self, channel: Channel, request: ChannelRequest) -> None:
         command = Reader(request.details).string()
-        self._start(channel, request, "exec", self._command(channel, command))
+        moves = None if channel.pty else commands.far_end(command)
+        inside = None if moves is None else functools.partial(_far_end, moves)
+        self._start(channel, request, "exec", self._command(channel, command), inside)
 
     def _command(self, channel: Channel, command: bytes) -> Wanted:
         facts = {"pty": channel.pty, **commands.facts(command)}
@@ -290,6 +294,15 @@ class Requests:
             if not answered:
                 self._answer(channel, request, True)
             self._status(channel, REFUSED_STATUS)
+        self._close(channel)
+
+    def cut(self, channel: Channel, why: str) -> None:
+        """End what runs in a channel, which does not behave."""
+        self.say(channel, why)
+        self._status(channel, REFUSED_STATUS)
+        self._close(channel)
+
+    def _close(self, channel: Channel) -> None:
         channel.client.closing = True
         channel.target.closing = True
         channel.kept.clear()
@@ -298,11 +311,7 @@ class Requests:
     def _not_started(self, channel: Channel, run: Run, answered: bool) -> None:
         self._runs.finish(channel, "the target refused the request", failed=True)
         if answered:
-            self.say(channel, "hoopd: the target refused the request")
-            self._status(channel, REFUSED_STATUS)
-            channel.client.closing = True
-            channel.target.closing = True
-            self._session.flow(channel)
+            self.cut(channel, "hoopd: the target refused the request")
 
     def _status(self, channel: Channel, status: int) -> None:
         # behind what was said before it: what waits for room goes first
@@ -357,6 +366,11 @@ class Requests:
 
 def _sftp(way: Way, route: Any, operation: int, error: Recorded) -> Passage:
     return SftpPassage(way, route, error)
+
+
+def _far_end(moves: FarEnd, way: Way, route: Any, operation: int, error: Recorded) -> Passage:
+    made = ScpPassage if moves.program == "scp" else CountedPassage
+    return made(way, route, operation, error, moves)
 
 
 _REQUESTS: dict[str, Callable[[Requests, Channel, ChannelRequest], None]] = {

@@ -88,6 +88,10 @@ class Session:
         """Tell the person at the client's end, on standard error."""
         self._requests.say(channel, text)
 
+    def cut(self, channel: Channel, why: str) -> None:
+        """End a channel, saying why on standard error."""
+        self._requests.cut(channel, why)
+
     def resume(self, channel: Channel) -> None:
         """A channel that was paused goes on."""
         self._requests.resume(channel)

@@ -15,7 +15,6 @@ from typing import Any
 
 from attrs import define, frozen
 
-from hoopd.display import visible
 from hoopd.errors import PeerError
 from hoopd.policy import files
 from hoopd.protocols.ssh import operations, sftp
@@ -25,7 +24,7 @@ from hoopd.protocols.ssh.permission import Granted
 from hoopd.protocols.ssh.sftp import Packets
 from hoopd.protocols.ssh.sftp_requests import PATHS, PathRequest, opening, read_paths
 from hoopd.protocols.ssh.streams import Recorded
-from hoopd.protocols.ssh.transfers import Transfer
+from hoopd.protocols.ssh.transfers import Transfer, told
 
 #: requests of one client that the target has not answered; beyond, it is read on when half of them are. paramiko asks for a whole file
 #: at once; one costs 300 bytes
@@ -596,14 +595,6 @@ class SftpPassage(Passage):
             elif asked.kind == sftp.WRITE and opened.writes is not None and code != sftp.OK:
                 opened.writes.spoilt()
                 opened.tag = opened.tag or "the target failed to write it"
-
-
-def told(route: Any, transfer: Transfer, tag: str, now: float, approval: str | None, good: bool) -> None:
-    """Record a transfer that is over, and log it. @raise RecordError"""
-    fields = transfer.fields(visible(tag), now, good)
-    route.record("transfer", fields)
-    public = {name: value for name, value in fields.items() if name not in ("duration", "ranges")}
-    route.event("transfer.finished", {**public, "seconds": fields["duration"], "approval": approval})
 
 
 _CODES = {

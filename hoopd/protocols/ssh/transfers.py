@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from attrs import Factory, define
 
+from hoopd.display import visible
+
 #: what came early waits in memory: OpenSSH asks for 64 pieces of 255 KiB, and answers come in their order from most servers
 AHEAD_MAX = 4 * 1024 * 1024
 AHEAD_PIECES = 1024
@@ -26,6 +28,7 @@ class Transfer:
     @ivar path: at the target, for people.
     @ivar began: when it was opened, by the session's clock.
     @ivar fresh: an upload into a file that was empty when it began.
+    @ivar name: what its sender called it, where the path may be that of a directory.
     """
 
     operation: int
@@ -34,6 +37,7 @@ class Transfer:
     path: str
     began: float
     fresh: bool = False
+    name: str = ""
     octets: int = 0
     _digest: Any = Factory(hashlib.sha256)
     _hashed: int = 0
@@ -116,7 +120,7 @@ class Transfer:
     @property
     def sequential(self) -> bool:
         """All that went is hashed, from the beginning."""
-        return self._digest is not None and not self._early and (self._ranges in ([], [(0, self._hashed)]))
+        return self._digest is not None and not self._early
 
     @property
     def whole(self) -> bool:
@@ -133,6 +137,7 @@ class Transfer:
             "direction": self.direction,
             "via": self.via,
             "path": self.path,
+            **({"name": self.name} if self.name else {}),
             "bytes": self.octets,
             "sha256": self._digest.hexdigest() if self.sequential else None,
             "whole": whole,
@@ -140,3 +145,11 @@ class Transfer:
             "tag": tag,
             "duration": round(now - self.began, 6),
         }
+
+
+def told(route: Any, transfer: Transfer, tag: str, now: float, approval: str | None, good: bool) -> None:
+    """Record a transfer that is over, and log it. @raise RecordError"""
+    fields = transfer.fields(visible(tag), now, good)
+    route.record("transfer", fields)
+    public = {name: value for name, value in fields.items() if name not in ("duration", "ranges")}
+    route.event("transfer.finished", {**public, "seconds": fields["duration"], "approval": approval})
