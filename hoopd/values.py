@@ -286,6 +286,8 @@ class Decision:
     break_glass: str = ""
     #: with the verdict "deny" and the C{holds} that there would be
     unreasoned: Unreasoned | None = None
+    #: of a shell: each line that is typed in it is judged as a command
+    watched: bool = False
 
 
 @frozen

@@ -10,6 +10,7 @@ from hoopd.policy import files
 from hoopd.shell import far_end as far_ends
 from hoopd.shell.analysis import Analysis, analyse
 from hoopd.shell.far_end import FarEnd
+from hoopd.shell.interactive import analyse_line
 from hoopd.values import Operation
 
 #: what else can be asked of an SSH host, as explanations and tests write it
@@ -23,8 +24,12 @@ SPOKEN: Mapping[str, frozenset[str]] = {
 #: and what has a destination: C{(forward db1:5432)}, C{(listen localhost:8080)}
 _FORWARDS: Mapping[str, str] = {"(forward ": "forward-local", "(listen ": "forward-remote"}
 
+#: words of what runs in a shell
+RUNNING = frozenset({"exec", "opaque", "interpreter"})
+
 #: people and tools repeat themselves; one analysis is a few hundred bytes
 _read = lru_cache(maxsize=512)(analyse)
+_read_line = lru_cache(maxsize=512)(analyse_line)
 
 
 def found(operation: Operation) -> Analysis | None:
@@ -32,7 +37,8 @@ def found(operation: Operation) -> Analysis | None:
     command = operation.facts.get("command")
     if operation.protocol != "ssh" or not isinstance(command, str):
         return None
-    return _read(command.encode("utf-8", "surrogateescape"))
+    read = _read_line if operation.facts.get("interactive") else _read
+    return read(command.encode("utf-8", "surrogateescape"))
 
 
 def far_end(command: bytes) -> FarEnd | None:
@@ -42,7 +48,10 @@ def far_end(command: bytes) -> FarEnd | None:
 
 def classes(command: bytes) -> frozenset[str]:
     """The words of one command."""
-    analysis = _read(command)
+    return _words(_read(command))
+
+
+def _words(analysis: Analysis) -> frozenset[str]:
     words = {"exec"}
     if analysis.opaque:
         words.add("opaque")
@@ -54,10 +63,23 @@ def classes(command: bytes) -> frozenset[str]:
 
 def facts(command: bytes) -> dict[str, Any]:
     """What conditions read as C{op.<name>} of one command."""
-    analysis = _read(command)
     moves = far_end(command)
+    return {**({} if moves is None else files.far_end(moves)), **_facts(command, _read(command))}
+
+
+def line(text: bytes) -> tuple[frozenset[str], dict[str, Any]]:
+    """The words and facts of one line that is typed in a shell."""
+    analysis = _read_line(text)
+    return _words(analysis), {"interactive": True, "pty": True, **_facts(text, analysis)}
+
+
+def unreadable(why: str) -> tuple[frozenset[str], dict[str, Any]]:
+    """The words and facts of a line that is typed in a shell and cannot be seen: no rule on commands can leave it alone."""
+    return frozenset({"exec", "opaque"}), {"interactive": True, "pty": True, "opaque": why}
+
+
+def _facts(command: bytes, analysis: Analysis) -> dict[str, Any]:
     return {
-        **({} if moves is None else files.far_end(moves)),
         "command": command.decode("utf-8", "surrogateescape"),
         "commands": [each.text for each in analysis.commands],
         "programs": [each.program for each in analysis.commands],

@@ -34,6 +34,10 @@ def render(explanation: Explanation, identity: Identity, target: Target, text: s
         lines.append(f"  at most {limits.max_time:g} s")
     if limits.max_changes is not None:
         lines.append(f"  rolled back if it changes more than {limits.max_changes} rows")
+    if decision.watched and decision.verdict != "deny":
+        lines.append("  watched: each line that is typed is judged as a command")
+    if explanation.around:
+        lines.append(f"  NOT watched: what is typed goes around {', '.join(explanation.around)}")
     if decision.best is not None:
         lines.append(
             f"  {_VERDICTS[decision.best]} if the target's estimate of its rows (op.rows) is as the rules want"

@@ -53,6 +53,11 @@ class AllowTable:
     commands: tuple[str, ...] = key("SSH: only commands that run nothing else than these, and write no files", ())
     paths: tuple[str, ...] = key("SSH: only files that are all among these, as /srv/in/** or ~/out/*", ())
     logins: tuple[str, ...] = key("SSH: only these accounts", ())
+    watch: bool | None = key(
+        "SSH: whether each line typed in a shell that it opens is judged as a command; if absent, it is where a hold or deny "
+        "rule on commands concerns the same people",
+        None,
+    )
     when: str = key("CEL condition", "")
     reason: str = key("required, or a regular expression (RE2) that the reason must match", "")
     reason_hint: str = key("what a good reason is, for people, as: a ticket number such as OPS-123", "")
@@ -332,6 +337,8 @@ def _rule(reading: Reading, stem: str, verb: str, name: str, table: Any) -> Rule
         mistake = path_patterns.problem(pattern)
         if mistake:
             reading.wrong(f"{where}.paths", mistake)
+    if getattr(made, "watch", None) is not None and "shell" not in made.do:
+        reading.wrong(f"{where}.watch", "is about shells, and the rule opens none", 'do = ["shell"]')
     problem = reasons.problem(getattr(made, "reason", ""))
     if problem:
         reading.wrong(f"{where}.reason", problem)

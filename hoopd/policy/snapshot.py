@@ -54,6 +54,8 @@ class Explanation:
     decision: Decision
     findings: tuple[Finding, ...]
     masks: tuple[Mask, ...]
+    #: hold and deny rules that a shell, which is not watched, goes around
+    around: tuple[str, ...] = ()
 
 
 @implementer(IPolicyService)
@@ -267,7 +269,10 @@ class PolicySnapshot:
                 what, minutes = _listing(rule.table.skip), rule.table.lasts / 60
                 said = f"in an emergency it lets {identity.name} skip {what} for {minutes:g} min, reviewed afterwards"
                 findings.append(Finding(rule.id, "break_glass", False, said))
-        return Explanation(decision, tuple(findings), self._masks(identity, target, now))
+        around: tuple[str, ...] = ()
+        if "shell" in operation.classes and decision.verdict != "deny" and not decision.watched:
+            around = _ids(_on_commands(self._for(target), identity, operation))
+        return Explanation(decision, tuple(findings), self._masks(identity, target, now), around)
 
     def masks(self, identity: Identity, target: Target, now: float, opening: Opening | None = None) -> tuple[Mask, ...]:
         """See L{IPolicyService.masks}; an observed target's output is not masked."""
@@ -339,7 +344,8 @@ class PolicySnapshot:
             # one that only lacks a reason may have been asked for ahead
             verdict: Verdict = "hold" if best.unreasoned is not None else best.verdict
             decision = attrs.evolve(decision, best=None if best == decision else verdict)
-        decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version)
+        watched = "shell" in operation.classes and _watched(files, matched["allow"], identity, operation)
+        decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version, watched=watched)
         if self._observed(target):
             # nothing is cut off either
             decision = attrs.evolve(decision, limits=Limits())
@@ -477,6 +483,26 @@ def _other_path(rule: Rule, operation: Operation) -> str:
     else:
         met = path_patterns.concerns(patterns, files.places(operation))
     return "" if met else f"it is only for {_listing(patterns)}"
+
+
+def _watched(files: Sequence[PolicyFile], allows: Sequence[Rule], identity: Identity, operation: Operation) -> bool:
+    """Whether each line of a shell is judged: as the rules that open it say, else where one on commands would not hold."""
+    said = [rule.table.watch for rule in allows if "shell" in rule.table.do and rule.table.watch is not None]
+    return any(said) if said else bool(_on_commands(files, identity, operation))
+
+
+def _on_commands(files: Sequence[PolicyFile], identity: Identity, operation: Operation) -> list[Rule]:
+    """Hold and deny rules that could speak of what this identity runs under this account."""
+    login = str(operation.facts.get("login") or "")
+    return [
+        rule
+        for file in files
+        for rule in file.rules
+        if rule.verb in ("hold", "deny")
+        and rule.concerns(identity)
+        and (not rule.table.logins or any(fnmatchcase(login, each) for each in rule.table.logins))
+        and (rule.table.commands or meets(rule.table.do, commands.RUNNING))
+    ]
 
 
 def _does(rule: Rule, operation: Operation) -> bool:

@@ -71,6 +71,8 @@ _BY_OPTION: dict[str, re.Pattern[str]] = {
     "sort": re.compile(r"--compress-program.*"),
     "zip": re.compile(r"-T+|-TT.*|--unzip-command.*"),
     "printf": re.compile(r"-v.*"),
+    "sudo": re.compile(r"-[A-Za-z]*[ise]|--(login|shell|edit).*"),
+    "doas": re.compile(r"-[A-Za-z]*s"),
     "test": re.compile(r"-[vR]"),
     "[": re.compile(r"-[vR]"),
 }
@@ -231,7 +233,7 @@ def _run(words: list[str | None], exact: bool, found: _Found, nested: int, withi
     if inner and program not in _PRIVILEGED:
         _run(inner, exact, found, nested, within)
         return
-    if plain in _INTERPRETERS or _by_option(plain, arguments):
+    if plain in _INTERPRETERS or _by_option(plain, arguments[: len(arguments) - len(inner)]):
         found.interpreters.append(plain)
     command = Command(program, tuple(arguments), exact, within)
     found.commands.append(command)

@@ -162,6 +162,9 @@ class Channel:
     environment: list[str] = Factory(list)
     #: columns and rows, where it has a terminal
     size: tuple[int, int] | None = None
+    #: its kind, and its modes as pty-req encodes them (RFC 4254 section 8)
+    terminal: str = ""
+    modes: bytes = b""
 
     @property
     def pty(self) -> bool:
@@ -175,6 +178,11 @@ class Channel:
             last.octets.extend(octets)
         else:
             self.kept.append(Kept(stream, bytearray(octets)))
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of the client that wait for a decision."""
+        return sum(len(one.octets) for one in self.kept if isinstance(one, Kept))
 
     @property
     def over(self) -> bool:

@@ -77,6 +77,9 @@ class Passage:
             output.take(octets)
         self.way.to_client(stream, octets)
 
+    def sized(self, columns: int, rows: int) -> None:
+        """The terminal has another size from now on."""
+
     def client_ends(self) -> None:
         """The client sends no more: what was kept back for more to come goes on now."""
 

@@ -16,7 +16,7 @@ from attrs import define
 from hoopd.display import visible
 from hoopd.errors import PeerError
 from hoopd.policy import commands, files
-from hoopd.protocols.ssh import messages, operations
+from hoopd.protocols.ssh import messages, operations, watched
 from hoopd.protocols.ssh.channels import Channel, Kept
 from hoopd.protocols.ssh.messages import ChannelRequest, Reader
 from hoopd.protocols.ssh.operations import Refusal, Wanted
@@ -143,12 +143,15 @@ class Requests:
 
     def _terminal(self, channel: Channel, request: ChannelRequest) -> None:
         reader = Reader(request.details)
-        reader.string()
+        terminal = reader.string()
         size = reader.number(), reader.number()
+        reader.number(), reader.number()
+        modes = reader.string()
         if channel.pty or channel.run is not None:
             self._answer(channel, request, False)
             return
         channel.size = size
+        channel.terminal, channel.modes = terminal.decode("utf-8", "replace"), modes
         self._pass_on(channel, request)
 
     def _resized(self, channel: Channel, request: ChannelRequest) -> None:
@@ -274,7 +277,14 @@ class Requests:
             if channel.target.close_sent:
                 self._runs.settle(granted.approval, "failed", "the requester closed the channel")
                 return
+            unfit = watched.unfit(channel) if granted.decision.watched else ""
+            if unfit:
+                self._runs.settle(granted.approval, "failed", unfit)
+                stop(Refusal(unfit))
+                return
             run = self._runs.command(granted, kind, channel, inside)
+            if granted.decision.watched:
+                run.passage = watched.Watched(run.passage, channel, self)
             self._pass_on(channel, request, None, lambda: self._not_started(channel, run, answered), answered)
             self.resume(channel)
 
@@ -324,6 +334,10 @@ class Requests:
         end = "\r\n" if channel.pty else "\n"
         octets = (text.replace("\n", end) + end).encode("utf-8", "replace")
         channel.client.send(messages.STDERR, octets, self._session.to_client)
+
+    def settle(self, approval: str | None, outcome: str, detail: str) -> None:
+        """Say what came of an operation that ran under an approval."""
+        self._runs.settle(approval, outcome, detail)
 
     def resume(self, channel: Channel) -> None:
         """What the client sent meanwhile, in its order."""

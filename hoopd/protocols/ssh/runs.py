@@ -62,8 +62,10 @@ class Runs:
         most: int | None = self.limits.record_bytes
         typed = most
         if channel.pty:
-            # a terminal is kept whole: it is what people replay; what is typed there may be a password
-            most, typed = None, None if self.limits.record_input else 0
+            # a terminal is kept whole: it is what people replay; what is typed there may be a password, and of a watched one
+            # the lines are recorded that were seen
+            keys = self.limits.record_input and not granted.decision.watched
+            most, typed = None, None if keys else 0
         run = self._begin(granted, kind, channel, most, typed)
         self.sized(channel)
         return run
@@ -76,6 +78,7 @@ class Runs:
         """Have it on record how large the terminal is."""
         if channel.size is not None and channel.run is not None:
             columns, rows = channel.size
+            channel.run.passage.sized(columns, rows)
             self.route.record("resize", {"operation": channel.run.operation, "columns": columns, "rows": rows})
 
     def _begin(self, granted: Granted, kind: str, channel: Channel, most: int | None, typed: int | None) -> Run:

@@ -244,7 +244,7 @@ class Session:
         client, target = channel.client, channel.target
         client.drain(self.to_client)
         target.drain(self.to_target)
-        client.refill(target.queued, self.to_client)
+        client.refill(target.queued + channel.waiting, self.to_client)
         target.refill(client.queued, self.to_target)
         if channel.over:
             self._channels.pop(channel.number, None)

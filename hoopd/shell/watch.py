@@ -1,0 +1,381 @@
+"""The line that Enter would run, read from the screen of a terminal and from what was typed; pure.
+
+The keys alone do not say it: history, completion and editing are the shell's. The screen alone does not either: it shows where a line
+ends, not where it begins, and other programs write to it. So a line begins where the cursor is when its first key comes, it is what
+stands from there to its end when Enter comes, and where nothing but characters was typed both must agree. What does not agree, or
+cannot be followed, is unsure; what is not shown is unseen. docs/ssh.md says what this cannot catch.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from attrs import define, frozen
+
+from hoopd.shell.screen import CELLS_MAX, Screen
+
+#: kept of what was written and not looked at; of more, the end: enough to fill a screen of 200 × 100 with colours
+PENDING_MAX, TAIL = 256 * 1024, 64 * 1024
+
+#: what prompts end with
+PROMPTS = "$#%❯➜»λ"
+#: what programs that ask end with
+_QUESTIONS = ":?：？"
+#: shown for characters of a password
+_HIDDEN = frozenset("*•●")
+#: what line editors take as text, if it is shorter or lower they scroll within one row
+COLUMNS_MIN, ROWS_MIN = 20, 2
+
+_MODES = re.compile(rb"\x1b\[\?[0-9;]{1,40}[hl]")
+
+KEY = re.compile(
+    rb"(?P<enter>[\r\n])"
+    rb"|(?P<stop>[\x03\x1a\x1c])"
+    rb"|(?P<end>\x04)"
+    rb"|(?P<refused>[\x0f\x16\x18])"
+    rb"|(?P<resume>\x11)"
+    rb"|(?P<paste>\x1b\[20[01]~)"
+    rb"|(?P<back>[\x08\x7f])"
+    rb"|(?P<kill>\x15)"
+    rb"|(?P<text>[\x20-\x7e\x80-\xff]+)"
+    rb"|(?P<other>\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[@-~]|\x1b[\x20-\x4e\x50-\x5a\x5c-\x7e]|[\x00-\xff])"
+)
+#: may become a bracket around a paste when more comes
+BEGUN = re.compile(rb"\x1b\[(?:2(?:0[01]?)?)?\Z")
+
+State = Literal["line", "empty", "unseen", "unsure"]
+
+
+@frozen
+class Seen:
+    """What Enter would run now. @ivar text: of a C{line}. @ivar why: it is C{unsure}."""
+
+    state: State
+    text: str = ""
+    why: str = ""
+
+
+@define(eq=False)
+class Line:
+    """A line that is being typed.
+
+    @ivar mark: row (L{Screen.base} counted) and column of its first character; None once that is not known.
+    @ivar prompt: what stands before it.
+    @ivar right: column and text of what stood behind it at first, as zsh's right prompt.
+    @ivar typed: its characters, if nothing but characters was typed; of all that was typed since the last other key, if not.
+    @ivar others: other keys were typed.
+    @ivar odd: why it cannot be told any more.
+    """
+
+    mark: tuple[int, int] | None
+    prompt: str
+    right: tuple[int, str]
+    tail: str
+    alternate: bool
+    printed: int
+    opened: int
+    doubts: int
+    typed: bytearray
+    others: bool = False
+    odd: str = ""
+
+
+@frozen
+class _Before:
+    """The screen when a line was ended: what has changed since shows that the shell took it."""
+
+    lines: int
+    opened: int
+    closed: int
+    editor: bool
+
+
+class Watch:
+    """
+    @ivar ran: something was run, and may still run.
+    @ivar loose: it reads what is typed in ways that are not read here, and a rule opened it.
+    """
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self.screen = Screen(columns, rows)
+        self.line: Line | None = None
+        self.ran = self.loose = False
+        self._pending = bytearray()
+        self._cut = False
+        self._small = ""
+        self._edits = False
+        self._prompt = ""
+        self._prompts: set[str] = set()
+        self._before: _Before | None = None
+        self._sized(columns, rows)
+
+    # -- the screen --------------------------------------------------------------------------------------------
+
+    def output(self, octets: bytes) -> None:
+        """A program wrote this. It is looked at when somebody types: what scrolled by meanwhile is not."""
+        self._pending += octets
+        if len(self._pending) > PENDING_MAX:
+            gone, self._pending = bytes(self._pending[:-TAIL]), self._pending[-TAIL:]
+            # modes outlast what is on the screen
+            self._pending[:0] = b"\x1b\\" + b"".join(_MODES.findall(gone))
+            self._cut = True
+
+    def look(self) -> None:
+        """Follow what was written."""
+        if not self._pending:
+            return
+        octets, self._pending = bytes(self._pending), bytearray()
+        screen, lines = self.screen, self.screen.lines
+        if self._cut:
+            screen.feed(b"\r\n")
+            lines = screen.lines
+        screen.feed(octets)
+        if self._cut and screen.lines - lines < screen.rows and self.line is not None:
+            self.line.odd = "too much was written at once"
+        self._cut = False
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The terminal has another size: line editors draw their line anew."""
+        self.look()
+        self.screen.resize(columns, rows)
+        self._sized(columns, rows)
+        if self.line is not None:
+            self.line.mark, self.line.others = None, True
+
+    def _sized(self, columns: int, rows: int) -> None:
+        small = 0 < columns < COLUMNS_MIN or 0 < rows < ROWS_MIN
+        large = columns * rows > CELLS_MAX
+        self._small = "the terminal is too small to be read" if small else "the terminal is too large" if large else ""
+
+    # -- keys --------------------------------------------------------------------------------------------------
+
+    @property
+    def passing(self) -> bool:
+        """What is typed goes to a program that a rule opened as one that runs anything: it is not the shell's."""
+        if not self.loose:
+            return False
+        if self.screen.alternate:
+            return self._left() != self._prompt
+        return not self._prompts_now(self.screen.tail)
+
+    def key(self, kind: str, octets: bytes) -> None:
+        """A key that goes on to the shell. Call L{look} before."""
+        line = self.line
+        if line is not None and self._before is None and self.screen.opened > line.opened and self._consumed(line):
+            line = None
+        if line is None or (self._before is not None and self.settled()):
+            line = self.line = self._begin()
+        self._before = None
+        if kind == "text":
+            line.typed += octets
+        elif kind == "back":
+            if line.typed[-1:] and line.typed[-1] < 0x80:
+                del line.typed[-1]
+            elif line.typed:
+                line.others = True
+        elif kind == "kill" and not line.others:
+            line.typed.clear()
+        else:
+            line.others = True
+            line.typed.clear()
+
+    def _begin(self) -> Line:
+        screen = self.screen
+        right = screen.text(screen.row, screen.column)
+        column = screen.columns - len(right.lstrip()) if right.strip() else screen.columns
+        return Line(
+            (screen.base + screen.row, screen.column),
+            self._left(),
+            (column, right.strip()),
+            screen.tail,
+            screen.alternate,
+            screen.printed,
+            screen.opened,
+            screen.doubts,
+            bytearray(),
+        )
+
+    def _consumed(self, line: Line) -> bool:
+        """Whether a program has read what was typed before the shell's prompt came: none of it stands behind the prompt."""
+        typed, left = line.typed.decode("utf-8", "replace"), self._left()
+        if line.others and not typed.strip():
+            return left == self._prompt
+        return not any(left.endswith(typed[at:]) for at in range(len(typed)) if typed[at:].strip())
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was typed: Enter runs nothing."""
+        line = self.line
+        return line is None or not (line.others or line.typed.strip() or line.odd)
+
+    @property
+    def edits(self) -> bool:
+        """The shell itself reads keys now: the end of a file is another key to it."""
+        return self._edits and self.screen.editor
+
+    # -- ends --------------------------------------------------------------------------------------------------
+
+    def ended(self, ran: bool, loose: bool = False) -> None:
+        """The line was ended: Enter, or an interrupt, goes to the shell now. @param ran: it runs something"""
+        screen = self.screen
+        self._before = _Before(screen.lines, screen.opened, screen.closed, screen.editor)
+        if ran:
+            line = self.line
+            if line is not None and line.prompt.strip() and (screen.editor or not self._prompts):
+                self._edits = self._edits or screen.editor
+                self._prompt = line.prompt
+                if len(self._prompts) < 16:
+                    self._prompts.add(line.prompt.rstrip()[-1])
+            self.ran, self.loose = True, loose
+
+    def settled(self) -> bool:
+        """Whether the shell has taken the end of the line."""
+        before, screen = self._before, self.screen
+        if before is None:
+            return True
+        if screen.opened > before.opened:
+            return True
+        return screen.lines > before.lines and (not before.editor or screen.closed > before.closed)
+
+    def forget(self) -> None:
+        """The line is over."""
+        self.line = self._before = None
+
+    def not_ended(self, entered: bool) -> None:
+        """The shell seems not to have taken the end of the line: more may come to what stands there.
+
+        @param entered: it was Enter that was to end it.
+        """
+        if not entered:
+            self._before = None
+        elif self.line is not None:
+            self.line.odd = "it was not ended by Enter"
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def read(self) -> Seen:
+        """What Enter would run now. Call L{look} before."""
+        line, screen = self.line, self.screen
+        if line is None:
+            return Seen("empty")
+        why = line.odd or self._small or screen.doubt
+        if screen.doubts != line.doubts:
+            why = why or "something was written that is not followed"
+        if screen.alternate != line.alternate:
+            why = why or "another screen is shown"
+        if why:
+            return Seen("unsure", why=why)
+        text = self._text(line)
+        return self._plain(line, text) if not line.others else self._edited(line, text)
+
+    def _plain(self, line: Line, text: str | None) -> Seen:
+        typed = line.typed.decode("utf-8", "replace").rstrip()
+        if text is not None and text.rstrip() == typed:
+            return Seen("line", typed) if typed.strip() else Seen("empty")
+        whole = self._whole().rstrip()
+        before = whole.removesuffix(typed)
+        if self.edits and before != whole and before.rstrip()[-1:] in self._marks:
+            # typed before the prompt was there: the shell shows it again behind it
+            return Seen("line", typed)
+        if text is not None and _HIDDEN.issuperset(text.strip()):
+            return Seen("unseen")
+        return Seen("unsure", why="what stands on the screen is not what was typed")
+
+    def _edited(self, line: Line, text: str | None) -> Seen:
+        if text is None or (self.screen.opened > line.opened and not self._whole().startswith(self._prompt or "\0")):
+            return Seen("unsure", why="where the line begins is not known")
+        if text.strip():
+            return Seen("unseen") if _HIDDEN.issuperset(text.strip()) else Seen("line", text.rstrip())
+        return Seen("empty" if self.screen.printed > line.printed else "unseen")
+
+    @property
+    def asks(self) -> bool:
+        """A program asks for something that is not shown, as a password."""
+        line = self.line
+        if line is None or not self.ran or self._prompts_now(line.tail):
+            return False
+        return line.tail.rstrip()[-1:] in tuple(_QUESTIONS)
+
+    def _prompts_now(self, tail: str) -> bool:
+        last = tail.rstrip()[-1:]
+        return bool(last) and last in self._marks
+
+    @property
+    def _marks(self) -> frozenset[str]:
+        return frozenset(PROMPTS) | self._prompts
+
+    # -- text --------------------------------------------------------------------------------------------------
+
+    def _first(self, row: int) -> int:
+        while row > 0 and self.screen.wraps(row - 1):
+            row -= 1
+        return row
+
+    def _last(self, row: int) -> int:
+        while row < self.screen.rows - 1 and self.screen.wraps(row):
+            row += 1
+        return row
+
+    def _left(self) -> str:
+        """What stands before the cursor, in its row and those that go on in it."""
+        screen, first = self.screen, self._first(self.screen.row)
+        above = "".join(screen.text(row) for row in range(first, screen.row))
+        return above + screen.text(screen.row, 0, screen.column)
+
+    def _whole(self) -> str:
+        screen = self.screen
+        rows = range(self._first(screen.row), self._last(screen.row) + 1)
+        return "".join(self._row(self.line, row) for row in rows)
+
+    def _row(self, line: Line | None, row: int, begin: int = 0) -> str:
+        """A row without what stands at the right of it from the beginning."""
+        screen = self.screen
+        if line is not None and line.right[1]:
+            column, right = line.right
+            if screen.text(row, column).rstrip() == right and screen.text(row, column - 1, column) == " ":
+                return screen.text(row, begin, column)
+        return screen.text(row, begin)
+
+    def _text(self, line: Line) -> str | None:
+        """What stands from the beginning of the line to its end; None where that is not known."""
+        screen = self.screen
+        first, last = self._first(screen.row), self._last(screen.row)
+        if line.prompt.strip() and self._left().startswith(line.prompt):
+            return self._joined(line, first, last, 0)[len(line.prompt) :] + self._below(line, last)
+        marked = self._marked(line)
+        if marked is None or (screen.row, screen.column) < marked:
+            return None
+        row, column = marked
+        joined = self._joined(line, row, last, column)
+        return joined + self._below(line, last)
+
+    def _marked(self, line: Line) -> tuple[int, int] | None:
+        """Where the line's first character is on the screen now, if what stands before it is still what it was."""
+        if line.mark is None:
+            return None
+        row, column = line.mark[0] - self.screen.base, line.mark[1]
+        if not 0 <= row < self.screen.rows:
+            return None
+        above = "".join(self.screen.text(each) for each in range(self._first(row), row))
+        return (row, column) if above + self.screen.text(row, 0, column) == line.prompt else None
+
+    def _joined(self, line: Line, first: int, last: int, begin: int) -> str:
+        parts = []
+        for row in range(first, last + 1):
+            part = self._row(line, row, begin if row == first else 0)
+            if row < last and not self.screen.wraps(row):
+                # full, and not gone on in the next row by the terminal: whether a word ends here is not known
+                part = part.rstrip() + ("\ufffd\n" if self.screen.full(row) else "\n")
+            parts.append(part)
+        return "".join(parts)
+
+    def _below(self, line: Line, last: int) -> str:
+        """Further lines of one command, where other keys may have gone up in it."""
+        rows = []
+        for row in range(last + 1, self.screen.rows if line.others else 0):
+            text = self.screen.text(row).rstrip()
+            if not text:
+                break
+            rows.append("\n" + text)
+        return "".join(rows)
