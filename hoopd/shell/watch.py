@@ -13,7 +13,7 @@ from typing import Literal
 
 from attrs import define, frozen
 
-from hoopd.shell.screen import CELLS_MAX, Screen
+from hoopd.shell.screen import CELLS_MAX, Screen, width
 
 #: kept of what was written and not looked at; of more, the end: enough to fill a screen of 200 × 100 with colours
 PENDING_MAX, TAIL = 256 * 1024, 64 * 1024
@@ -28,6 +28,16 @@ _HIDDEN = frozenset("*•●")
 COLUMNS_MIN, ROWS_MIN = 20, 2
 
 _MODES = re.compile(rb"\x1b\[\?[0-9;]{1,40}[hl]")
+
+#: stands where something may be or not be: lines with it are unsure
+_UNSURE = "\ufffd"
+
+#: answers to shells that ask whether to list what a word may be
+_LISTED = " ynq"
+
+#: readline searches in the place of the prompt, zsh below the line
+_SEARCH = re.compile(r"\((?:failed )?(?:reverse-)?i-search\)`((?:(?!': ).)*)': ((?:(?!': ).)*)")
+_SEARCH_BELOW = re.compile("\n(?:failing )?(?:bck|fwd)-i-search: [^\n]*_\\Z")
 
 KEY = re.compile(
     rb"(?P<enter>[\r\n])"
@@ -65,6 +75,7 @@ class Line:
     @ivar right: column and text of what stood behind it at first, as zsh's right prompt.
     @ivar typed: its characters, if nothing but characters was typed; of all that was typed since the last other key, if not.
     @ivar others: other keys were typed.
+    @ivar commands: among them what makes characters commands in vi's mode.
     @ivar odd: why it cannot be told any more.
     """
 
@@ -78,6 +89,7 @@ class Line:
     doubts: int
     typed: bytearray
     others: bool = False
+    commands: bool = False
     odd: str = ""
 
 
@@ -157,7 +169,8 @@ class Watch:
             return False
         if self.screen.alternate:
             return self._left() != self._prompt
-        return not self._prompts_now(self.screen.tail)
+        # zsh writes what stands at the right after its prompt
+        return not self._prompts_now(self.screen.tail) and not self._prompts_now(self._left())
 
     def key(self, kind: str, octets: bytes) -> None:
         """A key that goes on to the shell. Call L{look} before."""
@@ -173,11 +186,14 @@ class Watch:
             if line.typed[-1:] and line.typed[-1] < 0x80:
                 del line.typed[-1]
             elif line.typed:
+                # what goes with the last character, as its accents, is the shell's to say
                 line.others = True
+                line.typed.clear()
         elif kind == "kill" and not line.others:
             line.typed.clear()
         else:
             line.others = True
+            line.commands = line.commands or octets == b"\x1b"
             line.typed.clear()
 
     def _begin(self) -> Line:
@@ -199,6 +215,8 @@ class Watch:
     def _consumed(self, line: Line) -> bool:
         """Whether a program has read what was typed before the shell's prompt came: none of it stands behind the prompt."""
         typed, left = line.typed.decode("utf-8", "replace"), self._left()
+        if not self._prompts_now(left):
+            return False
         if line.others and not typed.strip():
             return left == self._prompt
         return not any(left.endswith(typed[at:]) for at in range(len(typed)) if typed[at:].strip())
@@ -271,7 +289,7 @@ class Watch:
 
     def _plain(self, line: Line, text: str | None) -> Seen:
         typed = line.typed.decode("utf-8", "replace").rstrip()
-        if text is not None and text.rstrip() == typed:
+        if text is not None and _agree(text.rstrip(), typed):
             return Seen("line", typed) if typed.strip() else Seen("empty")
         whole = self._whole().rstrip()
         before = whole.removesuffix(typed)
@@ -283,11 +301,33 @@ class Watch:
         return Seen("unsure", why="what stands on the screen is not what was typed")
 
     def _edited(self, line: Line, text: str | None) -> Seen:
-        if text is None or (self.screen.opened > line.opened and not self._whole().startswith(self._prompt or "\0")):
+        searched = _SEARCH.fullmatch(self._whole().rstrip())
+        if searched is not None:
+            text = searched[2]
+        elif text is not None:
+            text = _SEARCH_BELOW.sub("", text)
+        known = (
+            searched is not None or self.screen.opened == line.opened or self._left().startswith(self._prompt or "\0")
+        )
+        if text is None or not known:
             return Seen("unsure", why="where the line begins is not known")
+        if _UNSURE in text:
+            return Seen("unsure", why="it is not certain how it goes on from row to row")
         if text.strip():
             return Seen("unseen") if _HIDDEN.issuperset(text.strip()) else Seen("line", text.rstrip())
         return Seen("empty" if self.screen.printed > line.printed else "unseen")
+
+    @property
+    def shown(self) -> bool:
+        """What was typed since the last other key stands before the cursor, or in what is searched for."""
+        line = self.line
+        if line is None or not line.typed:
+            return True
+        typed, left = line.typed.decode("utf-8", "replace"), self._left()
+        if left.endswith(typed) or left.endswith(typed.lstrip(_LISTED)):
+            return True
+        searched = _SEARCH.fullmatch(self._whole().rstrip())
+        return searched is not None and typed.strip() in searched[1]
 
     @property
     def asks(self) -> bool:
@@ -324,9 +364,7 @@ class Watch:
         return above + screen.text(screen.row, 0, screen.column)
 
     def _whole(self) -> str:
-        screen = self.screen
-        rows = range(self._first(screen.row), self._last(screen.row) + 1)
-        return "".join(self._row(self.line, row) for row in rows)
+        return self._joined(self.line, self._first(self.screen.row), self._last(self.screen.row), 0)
 
     def _row(self, line: Line | None, row: int, begin: int = 0) -> str:
         """A row without what stands at the right of it from the beginning."""
@@ -342,13 +380,12 @@ class Watch:
         screen = self.screen
         first, last = self._first(screen.row), self._last(screen.row)
         if line.prompt.strip() and self._left().startswith(line.prompt):
-            return self._joined(line, first, last, 0)[len(line.prompt) :] + self._below(line, last)
+            return self._below(line, last, self._joined(line, first, last, 0)[len(line.prompt) :])
         marked = self._marked(line)
         if marked is None or (screen.row, screen.column) < marked:
             return None
         row, column = marked
-        joined = self._joined(line, row, last, column)
-        return joined + self._below(line, last)
+        return self._below(line, last, self._joined(line, row, last, column))
 
     def _marked(self, line: Line) -> tuple[int, int] | None:
         """Where the line's first character is on the screen now, if what stands before it is still what it was."""
@@ -360,22 +397,36 @@ class Watch:
         above = "".join(self.screen.text(each) for each in range(self._first(row), row))
         return (row, column) if above + self.screen.text(row, 0, column) == line.prompt else None
 
-    def _joined(self, line: Line, first: int, last: int, begin: int) -> str:
+    def _joined(self, line: Line | None, first: int, last: int, begin: int) -> str:
         parts = []
         for row in range(first, last + 1):
             part = self._row(line, row, begin if row == first else 0)
-            if row < last and not self.screen.wraps(row):
+            if (
+                row < last
+                and self.screen.wraps(row)
+                and part.endswith(" ")
+                and width(self.screen.text(row + 1)[0]) == 2
+            ):
+                # there was no room for the next character, or there is a space
+                part = part[:-1] + _UNSURE
+            elif row < last and not self.screen.wraps(row):
                 # full, and not gone on in the next row by the terminal: whether a word ends here is not known
-                part = part.rstrip() + ("\ufffd\n" if self.screen.full(row) else "\n")
+                part = part.rstrip() + (f"{_UNSURE}\n" if self.screen.full(row) else "\n")
             parts.append(part)
         return "".join(parts)
 
-    def _below(self, line: Line, last: int) -> str:
-        """Further lines of one command, where other keys may have gone up in it."""
-        rows = []
+    def _below(self, line: Line, last: int, text: str) -> str:
+        """C{text} with further lines of one command, where other keys may have gone up in it."""
         for row in range(last + 1, self.screen.rows if line.others else 0):
-            text = self.screen.text(row).rstrip()
-            if not text:
+            below = self.screen.text(row).rstrip()
+            if not below:
                 break
-            rows.append("\n" + text)
-        return "".join(rows)
+            text = f"{text.rstrip()}\n{below}"
+        return text
+
+
+def _agree(text: str, typed: str) -> bool:
+    """Whether C{typed} stands there, if what is not certain is read in its favour."""
+    if _UNSURE not in text:
+        return text == typed
+    return re.fullmatch(" ?".join(re.escape(part) for part in text.split(_UNSURE)), typed) is not None

@@ -31,7 +31,7 @@ from tests.protocols.ssh.playbook import HOLD, Judged, Play
 _SHELLS = {
     "bash": (["bash", "--noprofile", "--rcfile", "{rc}", "-i"],
              "PS1='\\u@\\h:\\w\\$ '\nHISTFILE=\n"
-             "trap 'case $BASH_COMMAND in true\\ end) ;; *) printf \"%s\\0\" \"$(fc -ln -0)\" >>{log};; esac' DEBUG\n"),
+             "PS0='$(printf \"%s\\0\" \"$(fc -ln -0)\" >>{log})'\n"),
     "dash": (["dash", "-i"], "PS1='$ '\n"),
     "zsh": (["zsh", "-f", "-i"],
             "PROMPT='%n@%m:%~%# '\nRPROMPT='[%?]'\nunsetopt beep\n"

@@ -93,6 +93,8 @@ class Watched(Passage):
         self._echo = _ECHO_FIRST
         self._keyed: float | None = None
         self._touched = 0.0
+        #: something came since the last key
+        self._answered = False
         self._decide_by = 0.0
         self._enter = b""
         self._cancel: Any = None
@@ -117,6 +119,7 @@ class Watched(Passage):
         self._within.from_target(stream, octets)
         self._watch.output(octets)
         self._touched = now = self._now()
+        self._answered = True
         if self._keyed is not None:
             self._echo += (min(now - self._keyed, _ECHO_MAX) - self._echo) / 4
             self._keyed = None
@@ -207,6 +210,7 @@ class Watched(Passage):
             if self._keyed is None:
                 self._keyed = self._now()
             self._touched = self._now()
+            self._answered = False
             self._within.from_client(0, bytes(octets))
 
     def _pause(self, state: str, rest: bytes = b"") -> None:
@@ -235,12 +239,17 @@ class Watched(Passage):
         if told and line is not None and not line.others:
             self._decide(seen)
             return
-        quiet = max(_QUIET, 2 * self._echo) if told else max(_UNSEEN, 4 * self._echo)
+        # in vi's mode keys need not show
+        shown = not told or self._watch.shown or (line is not None and line.commands)
+        prompt = told and self._answered and self._watch.shown
+        quiet = max(_QUIET, 2 * self._echo) if prompt else max(_UNSEEN, 4 * self._echo)
         left = min(self._touched + quiet, self._decide_by) - now
-        if left <= 0:
-            self._decide(seen)
-        else:
+        if left > 0:
             self._after(left, self._stands)
+        elif shown or now >= self._decide_by:
+            self._decide(seen if shown else Seen("unsure", why="what was typed does not show yet"))
+        else:
+            self._after(self._decide_by - now, self._stands)
 
     def _stands(self) -> None:
         if self._state == "screen":
