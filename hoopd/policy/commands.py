@@ -48,29 +48,18 @@ def far_end(command: bytes) -> FarEnd | None:
 
 def classes(command: bytes) -> frozenset[str]:
     """The words of one command."""
-    return _words(_read(command))
-
-
-def _words(analysis: Analysis) -> frozenset[str]:
-    words = {"exec"}
-    if analysis.opaque:
-        words.add("opaque")
-    if analysis.interpreters:
-        words.add("interpreter")
-    moves = far_end(command)
-    return frozenset(words if moves is None else words | files.far_end_words(moves))
+    return _words(command, _read(command))
 
 
 def facts(command: bytes) -> dict[str, Any]:
     """What conditions read as C{op.<name>} of one command."""
-    moves = far_end(command)
-    return {**({} if moves is None else files.far_end(moves)), **_facts(command, _read(command))}
+    return _facts(command, _read(command))
 
 
 def line(text: bytes) -> tuple[frozenset[str], dict[str, Any]]:
     """The words and facts of one line that is typed in a shell."""
     analysis = _read_line(text)
-    return _words(analysis), {"interactive": True, "pty": True, **_facts(text, analysis)}
+    return _words(text, analysis), {"interactive": True, "pty": True, **_facts(text, analysis)}
 
 
 def unreadable(why: str) -> tuple[frozenset[str], dict[str, Any]]:
@@ -78,8 +67,20 @@ def unreadable(why: str) -> tuple[frozenset[str], dict[str, Any]]:
     return frozenset({"exec", "opaque"}), {"interactive": True, "pty": True, "opaque": why}
 
 
+def _words(command: bytes, analysis: Analysis) -> frozenset[str]:
+    words = {"exec"}
+    if analysis.opaque:
+        words.add("opaque")
+    if analysis.interpreters:
+        words.add("interpreter")
+    moves = far_ends.found(analysis, command)
+    return frozenset(words if moves is None else words | files.far_end_words(moves))
+
+
 def _facts(command: bytes, analysis: Analysis) -> dict[str, Any]:
+    moves = far_ends.found(analysis, command)
     return {
+        **({} if moves is None else files.far_end(moves)),
         "command": command.decode("utf-8", "surrogateescape"),
         "commands": [each.text for each in analysis.commands],
         "programs": [each.program for each in analysis.commands],

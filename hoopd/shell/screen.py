@@ -54,7 +54,6 @@ class Screen:
     @ivar column, row: where the cursor is.
     @ivar base: how many rows have left at the top: C{base + row} names a row whatever scrolls.
     @ivar lines: how many times the cursor went to a new line.
-    @ivar printed: how many characters were written.
     @ivar editor: a program reads lines here and takes pastes in brackets (mode 2004).
     @ivar opened, closed: how many times C{editor} became true, and false.
     @ivar doubts: how many things came that are not understood.
@@ -63,7 +62,7 @@ class Screen:
 
     def __init__(self, columns: int, rows: int) -> None:
         self.columns = self.rows = self.column = self.row = 0
-        self.base = self.lines = self.printed = self.opened = self.closed = self.doubts = 0
+        self.base = self.lines = self.opened = self.closed = self.doubts = 0
         self.editor = self.alternate = False
         self.tail = ""
         self._cells: list[list[str]] = []
@@ -141,7 +140,6 @@ class Screen:
                 at += 1
 
     def _print(self, text: str) -> None:
-        self.printed += len(text)
         self.tail = (self.tail + text)[-32:]
         if text.isascii() and not self._layout["4"]:
             self._run(text)

@@ -15,8 +15,8 @@ from attrs import define, frozen
 
 from hoopd.shell.screen import CELLS_MAX, Screen, width
 
-#: kept of what was written and not looked at; of more, the end: enough to fill a screen of 200 × 100 with colours
-PENDING_MAX, TAIL = 256 * 1024, 64 * 1024
+#: kept of what was written and not looked at; of more, the end, which fills a screen: 20 ms to follow where all of it is colours
+PENDING_MAX, TAIL = 64 * 1024, 32 * 1024
 
 #: what prompts end with
 PROMPTS = "$#%❯➜»λ"
@@ -74,6 +74,7 @@ class Line:
     @ivar prompt: what stands before it.
     @ivar right: column and text of what stood behind it at first, as zsh's right prompt.
     @ivar typed: its characters, if nothing but characters was typed; of all that was typed since the last other key, if not.
+    @ivar edited: characters were taken away again; whether the shell takes those keys so, the screen says.
     @ivar others: other keys were typed.
     @ivar commands: among them what makes characters commands in vi's mode.
     @ivar odd: why it cannot be told any more.
@@ -84,10 +85,10 @@ class Line:
     right: tuple[int, str]
     tail: str
     alternate: bool
-    printed: int
     opened: int
     doubts: int
     typed: bytearray
+    edited: bool = False
     others: bool = False
     commands: bool = False
     odd: str = ""
@@ -165,7 +166,8 @@ class Watch:
     @property
     def passing(self) -> bool:
         """What is typed goes to a program that a rule opened as one that runs anything: it is not the shell's."""
-        if not self.loose:
+        if not self.loose or self.line is not None:
+            # what was begun as a line stays one
             return False
         if self.screen.alternate:
             return self._left() != self._prompt
@@ -183,6 +185,7 @@ class Watch:
         if kind == "text":
             line.typed += octets
         elif kind == "back":
+            line.edited = True
             if line.typed[-1:] and line.typed[-1] < 0x80:
                 del line.typed[-1]
             elif line.typed:
@@ -190,6 +193,7 @@ class Watch:
                 line.others = True
                 line.typed.clear()
         elif kind == "kill" and not line.others:
+            line.edited = True
             line.typed.clear()
         else:
             line.others = True
@@ -206,7 +210,6 @@ class Watch:
             (column, right.strip()),
             screen.tail,
             screen.alternate,
-            screen.printed,
             screen.opened,
             screen.doubts,
             bytearray(),
@@ -225,7 +228,7 @@ class Watch:
     def empty(self) -> bool:
         """Nothing was typed: Enter runs nothing."""
         line = self.line
-        return line is None or not (line.others or line.typed.strip() or line.odd)
+        return line is None or not (line.others or line.edited or line.typed.strip() or line.odd)
 
     @property
     def edits(self) -> bool:
@@ -301,7 +304,7 @@ class Watch:
         return Seen("unsure", why="what stands on the screen is not what was typed")
 
     def _edited(self, line: Line, text: str | None) -> Seen:
-        searched = _SEARCH.fullmatch(self._whole().rstrip())
+        searched = self._searched()
         if searched is not None:
             text = searched[2]
         elif text is not None:
@@ -313,9 +316,8 @@ class Watch:
             return Seen("unsure", why="where the line begins is not known")
         if _UNSURE in text:
             return Seen("unsure", why="it is not certain how it goes on from row to row")
-        if text.strip():
-            return Seen("unseen") if _HIDDEN.issuperset(text.strip()) else Seen("line", text.rstrip())
-        return Seen("empty" if self.screen.printed > line.printed else "unseen")
+        # an empty one may be one that something else has taken from the screen
+        return Seen("unseen") if _HIDDEN.issuperset(text.strip()) else Seen("line", text.rstrip())
 
     @property
     def shown(self) -> bool:
@@ -326,7 +328,7 @@ class Watch:
         typed, left = line.typed.decode("utf-8", "replace"), self._left()
         if left.endswith(typed) or left.endswith(typed.lstrip(_LISTED)):
             return True
-        searched = _SEARCH.fullmatch(self._whole().rstrip())
+        searched = self._searched()
         return searched is not None and typed.strip() in searched[1]
 
     @property
@@ -365,6 +367,10 @@ class Watch:
 
     def _whole(self) -> str:
         return self._joined(self.line, self._first(self.screen.row), self._last(self.screen.row), 0)
+
+    def _searched(self) -> re.Match[str] | None:
+        """What is searched for in the shell's history, and found."""
+        return _SEARCH.fullmatch(self._whole().rstrip() + " ")
 
     def _row(self, line: Line | None, row: int, begin: int = 0) -> str:
         """A row without what stands at the right of it from the beginning."""

@@ -284,7 +284,7 @@ class Requests:
                 return
             run = self._runs.command(granted, kind, channel, inside)
             if granted.decision.watched:
-                run.passage = watched.Watched(run.passage, channel, self)
+                run.passage = watched.Watched(run.passage)
             self._pass_on(channel, request, None, lambda: self._not_started(channel, run, answered), answered)
             self.resume(channel)
 
@@ -334,10 +334,6 @@ class Requests:
         end = "\r\n" if channel.pty else "\n"
         octets = (text.replace("\n", end) + end).encode("utf-8", "replace")
         channel.client.send(messages.STDERR, octets, self._session.to_client)
-
-    def settle(self, approval: str | None, outcome: str, detail: str) -> None:
-        """Say what came of an operation that ran under an approval."""
-        self._runs.settle(approval, outcome, detail)
 
     def resume(self, channel: Channel) -> None:
         """What the client sent meanwhile, in its order."""

@@ -75,14 +75,12 @@ def unfit(channel: Channel) -> str:
 class Watched(Passage):
     """
     @param within: what the octets go through besides.
-    @param requests: L{hoopd.protocols.ssh.requests.Requests}, for saying things and going on.
     """
 
-    def __init__(self, within: Passage, channel: Channel, requests: Any) -> None:
+    def __init__(self, within: Passage) -> None:
         super().__init__(within.way, within.outputs, within.input)
         self._within = within
-        self._channel = channel
-        self._requests = requests
+        self._channel = channel = within.way.channel
         self._session = within.way.session
         columns, rows = channel.size or (0, 0)
         self._watch = Watch(columns, rows)
@@ -165,7 +163,6 @@ class Watched(Passage):
         """See L{Passage.from_client}: as far as the first line that has to be decided."""
         self._watch.look()
         if self._watch.passing:
-            self._watch.forget()
             self._forward(self._begun + octets)
             self._begun = b""
             return
@@ -269,7 +266,7 @@ class Watched(Passage):
         def tell(text: str) -> None:
             nonlocal said
             # the line stands before it
-            self._requests.say(self._channel, text if said else f"\n{text}")
+            self.way.say(text if said else f"\n{text}")
             said = True
 
         def go(granted: Granted) -> None:
@@ -297,16 +294,16 @@ class Watched(Passage):
 
     def _run(self, seen: Seen, wanted: Wanted, granted: Granted, tell: Any) -> None:
         if self._channel.target.close_sent or self._channel.target.close_received:
-            self._requests.settle(granted.approval, "failed", "the shell ended")
+            self._session.runs.settle(granted.approval, "failed", "the shell ended")
             return
         self._watch.look()
         now = self._watch.read()
         if now != seen and not (seen.state != "line" and now.state == seen.state):
-            self._requests.settle(granted.approval, "failed", "another line stood there when it was to run")
+            self._session.runs.settle(granted.approval, "failed", "another line stood there when it was to run")
             self._refuse(Refusal("the line is another than the one that was decided on"), tell)
             return
         self._forward(self._enter)
-        self._requests.settle(granted.approval, "executed", "typed in a shell")
+        self._session.runs.settle(granted.approval, "executed", "typed in a shell")
         loose = not wanted.operation.classes.isdisjoint(("opaque", "interpreter"))
         self._ended("line", b"", loose)
 
@@ -342,4 +339,4 @@ class Watched(Passage):
             self._watch.forget()
         else:
             self._watch.not_ended(self._ending == "line")
-        self._requests.resume(self._channel)
+        self.way.resume()
