@@ -66,6 +66,7 @@ if [ "$want" = test ]; then
   need ssh openssh-client
   need sshpass sshpass
   need rsync rsync
+  need zsh zsh
   need git git
   need curl curl
   # X11 over ssh, to a display that nobody sees
