@@ -101,7 +101,15 @@ def test_widths() -> None:
                 st.sampled_from([bytes([each]) for each in range(0x40, 0x7F)]),
             ),
             st.sampled_from(
-                [b"\x1b[?1049h", b"\x1b[?1049l", b"\x1bM", b"\x1bc", "漢e\u0301".encode(), b"\x1b[4h", b"0123456789\r\n"]
+                [
+                    b"\x1b[?1049h",
+                    b"\x1b[?1049l",
+                    b"\x1bM",
+                    b"\x1bc",
+                    "漢e\u0301".encode(),
+                    b"\x1b[4h",
+                    b"0123456789\r\n",
+                ]
             ),
             st.tuples(st.integers(0, 300), st.integers(0, 300)),
         ),
