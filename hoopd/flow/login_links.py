@@ -191,6 +191,8 @@ class LoginLinks:
             return  # left meanwhile: what came is nobody's
         if answer.state == "granted":
             link.token = answer.token
+            # the code may lapse while what it brought is judged
+            link.until = max(link.until, self.clock.seconds() + COOLING)
         elif answer.state == "denied":
             self._settle(link, "denied")
         elif answer.state == "expired":

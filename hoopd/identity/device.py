@@ -28,6 +28,8 @@ MAX_LIFE = 1800.0
 MAX_DEVICE_CODE = 4096
 #: a terminal's line, and what of an instruction OpenSSH shows is 1,023 bytes
 MAX_LINK = 256
+#: seconds: what is more is no time to wait, and perhaps no float
+_YEAR = 366 * 86400
 #: as large as a token that is pasted may be
 MAX_TOKEN = 16 * 1024
 
@@ -48,7 +50,7 @@ def _text(found: Mapping[str, Any], name: str, most: int) -> str:
 
 def _seconds(found: Mapping[str, Any], name: str, default: float | None) -> float:
     value = found.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _YEAR:
         raise ValueError(f"its {name} is no number of seconds")
     return float(value)
 

@@ -68,6 +68,9 @@ def test_durations_and_sizes(directory: Path) -> None:
     assert config.limits.statement_max == 65536
 
 
+OIDC = '[identity.oidc.x]\nissuer = "https://a"\naudience = ["h"]\n'
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -93,6 +96,11 @@ def test_durations_and_sizes(directory: Path) -> None:
             'identity.oidc.x.duties."sre": auditor and vault exclude each other',
         ),
         ('[identity.oidc.x]\nissuer = "https://a"\naudience = ["h"]\nduties = { a = "admin" }', "'admin' is no duty"),
+        (f'{OIDC}login_client = "g"', "identity.oidc.x.audience: lacks 'g': that is the audience of the ID tokens"),
+        (f'{OIDC}login_client = "h"\nkind = "agent"', "identity.oidc.x.login_client: is for people"),
+        (f'{OIDC}login_client = "h"\nlogin_secret = "corp"', "must name a vault secret that begins with login/"),
+        (f'{OIDC}login_secret = "login/x"', "identity.oidc.x.login_client: is missing"),
+        (f'{OIDC}login_client = "h"\nlogin_proof = "code"', "must be one of 'id_token', 'access_token'"),
     ],
 )
 def test_mistakes_are_named(directory: Path, text: str, said: str) -> None:

@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 
 from hoopd.config.schema import IdentityConfig
 from hoopd.errors import AuthenticationFailed, Unavailable
+from hoopd.flow.login_links import Granted
 from hoopd.identity.provider import Identities
 from hoopd.identity.tables import MIGRATIONS
 from hoopd.identity.verifier import Verifier
@@ -29,6 +30,20 @@ from tests.identity.issuer import NOW, PROVIDER, RSA_2, Issuer, claims, sign
 PEER = Peer("192.0.2.1", 5000, encrypted=True)
 ADMIN = Identity("root", "human", duties=frozenset({"user", "administrator"}), proof="password")
 PASSWORD = Secret("correct horse battery")
+
+
+class Links:
+    """Login links of which one, C{"the link"}, has brought a token. @ivar told: what it came to."""
+
+    def __init__(self, token: bytes = b"", provider: str = "corp") -> None:
+        self.granted_token, self.provider = Secret(token or sign()), provider
+        self.told: list[tuple[str, str]] = []
+
+    def granted(self, token: Secret) -> Granted | None:
+        return Granted(self.provider, self.granted_token) if token == Secret("the link") else None
+
+    def judged(self, token: Secret, identity: str, why: str) -> None:
+        self.told.append((identity, why))
 
 
 class Contract:
@@ -101,6 +116,56 @@ class Contract:
         identities = await self.ready()
         found = await self.prove(identities, sign(), "whoever")
         self.assertEqual((found.name, found.proof), ("user:priya", "oidc:https://id.example"))
+
+    async def test_login_link(self: Any) -> None:
+        identities = await self.ready()
+        links = identities.login_links = Links()
+        asked = Proof("whoever", Secret("the link"), PEER, "link")
+        found = await identities.authenticate(asked)
+        self.assertEqual((found.name, found.kind, found.groups), ("user:priya", "human", {"eng"}))
+        self.assertEqual(found.proof, "oidc:https://id.example by login link")
+        # as often as the connection needs it
+        self.assertEqual(await identities.authenticate(asked), found)
+        self.assertEqual(links.told, [("user:priya", "")] * 2)
+
+    async def test_a_login_link_is_judged_as_a_token_that_was_brought(self: Any) -> None:
+        for wrong, why in (
+            (sign(claims(exp=NOW - 100)), "expired"),
+            (sign(claims(aud="other")), "for another audience"),
+            (sign(key=RSA_2, kid="rsa"), "bad signature"),
+            (b"no token", "not a compact JWT"),
+        ):
+            identities = await self.ready()
+            links = identities.login_links = Links(wrong)
+            with self.assertRaises(AuthenticationFailed) as caught:
+                await identities.authenticate(Proof("", Secret("the link"), PEER, "link"))
+            self.assertEqual(str(caught.exception), "authentication failed")
+            ((name, said),) = links.told
+            self.assertEqual(name, "")
+            self.assertIn(why, said)
+
+    async def test_a_login_link_takes_no_other_providers_token(self: Any) -> None:
+        identities = await self.ready()
+        links = identities.login_links = Links(provider="partners")
+        with self.assertRaises(AuthenticationFailed):
+            await identities.authenticate(Proof("", Secret("the link"), PEER, "link"))
+        self.assertEqual(links.told, [("", "a token for corp")])
+
+    async def test_a_login_link_by_which_nobody_logged_in(self: Any) -> None:
+        identities = await self.ready()
+        for links in (None, Links()):
+            identities.login_links = links
+            with self.assertRaises(AuthenticationFailed):
+                await identities.authenticate(Proof("", Secret("another"), PEER, "link"))
+        # nor is its token one of another kind
+        await self.refused(identities, "the link")
+
+    async def test_a_disabled_identity_does_not_come_by_link(self: Any) -> None:
+        identities = await self.ready()
+        identities.login_links = Links()
+        await identities.disable("user:priya", "user:root", "left")
+        with self.assertRaises(AuthenticationFailed):
+            await identities.authenticate(Proof("", Secret("the link"), PEER, "link"))
 
     async def test_a_provider_cannot_prove_a_local_identitys_name(self: Any) -> None:
         identities = await self.ready()

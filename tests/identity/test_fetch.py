@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from hoopd.errors import ConfigError, Unavailable
 from hoopd.identity import fetch as fetch_module
-from hoopd.identity.fetch import HttpsFetch, max_age
+from hoopd.identity.fetch import Answered, HttpsFetch, max_age
 from hoopd.identity.urls import acceptable
+from hoopd.secret import Secret
 from tests.integration.postgres import certificate
 from tests.scratch import scratch
 
@@ -90,6 +92,14 @@ class Page(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[bytes] = []
+        self.posted: list[tuple[bytes, Any, bytes]] = []
+
+    def render_POST(self, request: Any) -> Any:
+        self.posted.append((request.path, request.args, request.getHeader(b"Authorization")))
+        if request.path != b"/form":
+            return self.render_GET(request)
+        request.setResponseCode(400)
+        return b'{"error": "access_denied"}'
 
     def render_GET(self, request: Any) -> Any:
         self.seen.append(request.path)
@@ -147,6 +157,34 @@ class FetchTests(TestCase):
         with self.assertRaises(Unavailable):
             await self.fetch(f"https://localhost:{port}/good", self.authorities)
         self.assertEqual(self.page.seen, [])
+
+    async def test_a_form_over_verified_tls(self) -> None:
+        port = self.listen(tls=True)
+        url = f"https://localhost:{port}/form"
+        client = ("a client", Secret("100% + s:cret"))
+        found = await self.fetch.post(url, {"scope": "openid a&b"}, self.authorities, False, client)
+        self.assertEqual(found, Answered(400, b'{"error": "access_denied"}'))
+        ((path, arguments, authorization),) = self.page.posted
+        self.assertEqual((path, arguments), (b"/form", {b"scope": [b"openid a&b"]}))
+        # RFC 6749 section 2.3.1: each is form-encoded before
+        self.assertEqual(base64.b64decode(authorization.split()[1]), b"a+client:100%25+%2B+s%3Acret")
+        with self.assertRaises(Unavailable):
+            await self.fetch.post(url, {}, "", False)
+        with self.assertRaises(ConfigError):
+            await self.fetch.post(f"http://127.0.0.1:{port}/form", {})
+        self.assertEqual(len(self.page.posted), 1)
+
+    async def test_a_form_is_sent_nowhere_else(self) -> None:
+        port = self.listen()
+        found = await self.fetch.post(f"http://127.0.0.1:{port}/moved", {"device_code": "x"}, "", True)
+        self.assertEqual((found.status, [path for path, _, _ in self.page.posted]), (302, [b"/moved"]))
+
+    async def test_an_answer_to_a_form_has_a_bound(self) -> None:
+        port = self.listen()
+        self.patch(fetch_module, "TIMEOUT", 0.2)
+        for path, why in (("large", "too large"), ("silent", "in time")):
+            with self.assertRaisesRegex(Unavailable, why):
+                await self.fetch.post(f"http://127.0.0.1:{port}/{path}", {}, "", True)
 
     async def test_http_is_refused_before_anything_is_sent(self) -> None:
         port = self.listen()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,9 @@ from tests.integration.browser import Browser
 from tests.integration.sshd import LOGIN, SshGateway, SshServer
 from tests.integration.terminal import Terminal
 from tests.integration.test_oidc import Provider
+from tests.integration.tiny.running import until
 
+SECRET = "gateway+secret: 100%&="
 PROMPT = "Token (or press Enter once you have logged in): "
 
 
@@ -38,12 +41,13 @@ def settings(provider: Provider, **more: object) -> dict[str, dict[str, object]]
 @pytest.fixture(scope="module")
 def gateway(provider: Provider) -> Iterator[SshGateway]:
     with SshServer() as server, SshGateway(server, settings=settings(provider)) as started:
-        started.hoopctl("vault", "put", "login/corp", text="gateway+secret: 100%&=")
+        started.hoopctl("vault", "put", "login/corp", text=SECRET)
         yield started
 
 
 def words(gateway: SshGateway, *command: str, to: str = "web1@127.0.0.1") -> list[str]:
-    return ["ssh", *gateway.ssh_words("-o", "NumberOfPasswordPrompts=3"), to, *command]
+    # the first value of an option counts
+    return ["ssh", "-o", "NumberOfPasswordPrompts=3", *gateway.ssh_words(), to, *command]
 
 
 def shown(terminal: Terminal) -> tuple[str, str]:
@@ -71,3 +75,122 @@ def test_whoever_logs_in_by_the_link_is_at_the_target(gateway: SshGateway, provi
     assert opened["proof"] == f"oidc:{provider.issuer} by login link"
     assert settled(gateway)["outcome"] == "proven"
     assert settled(gateway)["identity"] == "user:priya"
+
+
+def test_who_refuses_at_the_provider_is_told_so_and_comes_in_nowhere(gateway: SshGateway, provider: Provider) -> None:
+    with Terminal(words(gateway, "true")) as terminal:
+        link, code = shown(terminal)
+        terminal.type("\n")
+        terminal.expect("Waiting for your login")
+        Browser(provider.certificate).deny(link, code)
+        assert terminal.end() == 255
+        assert "the login was refused at the identity provider (connect again for a new link)" in terminal.shown
+    assert settled(gateway)["outcome"] == "denied"
+
+
+def test_a_link_lapses_and_says_so(gateway: SshGateway, provider: Provider) -> None:
+    provider.life(3)
+    try:
+        with Terminal(words(gateway, "true")) as terminal:
+            terminal.expect("within 3 s")
+            terminal.expect(PROMPT)
+            terminal.type("\n")
+            terminal.expect("Waiting for your login")
+            assert terminal.end() == 255
+            assert re.search("the login link lapsed before anybody|nobody has logged in within 3 s", terminal.shown)
+    finally:
+        provider.life(600)
+
+
+def test_a_token_is_pasted_at_the_same_prompt(gateway: SshGateway, provider: Provider) -> None:
+    pasted = gateway.identity("user:mo", groups=["ops"])
+    with Terminal(words(gateway, "echo as always")) as terminal:
+        first = shown(terminal)
+        terminal.type("no token\n")
+        # the link stays while the connection does
+        assert shown(terminal) == first
+        terminal.type(f"{pasted}\n")
+        assert terminal.end() == 0
+        assert "as always" in terminal.shown
+    assert settled(gateway)["outcome"] == "left"
+    assert gateway.events("session.opened")[-1]["identity"] == "user:mo"
+
+
+def test_nobody_is_asked_for_a_client_that_is_gone(gateway: SshGateway, provider: Provider) -> None:
+    with Terminal(words(gateway, "true")) as terminal:
+        link, code = shown(terminal)
+        before = provider.polls()
+        terminal.type("\n")
+        terminal.expect("Waiting for your login")
+        until(lambda: provider.polls() > before, "the provider is asked")
+        count = len(gateway.events("login.settled"))
+        terminal.kill()
+        until(lambda: len(gateway.events("login.settled")) > count, "it is left")
+    assert settled(gateway)["outcome"] == "left"
+    asked = provider.polls()
+    # longer than the provider's interval
+    time.sleep(7)
+    assert provider.polls() == asked
+    # who logs in now does so for nobody
+    Browser(provider.certificate).approve(link, code, "priya")
+    assert settled(gateway)["outcome"] == "left"
+
+
+def test_the_gateway_itself_knows_who_logged_in(gateway: SshGateway, provider: Provider) -> None:
+    with Terminal(words(gateway, "whoami", to="bastion@127.0.0.1")) as terminal:
+        link, code = shown(terminal)
+        Browser(provider.certificate).approve(link, code, "lee")
+        terminal.type("\n")
+        assert terminal.end() == 0
+        assert "user:lee: user" in terminal.shown
+
+
+def test_a_jump_asks_on_both_ways_and_both_must_be_one(gateway: SshGateway, provider: Provider) -> None:
+    authorities = gateway.directory / "known_authorities"
+    authorities.write_text(gateway.hoopctl("ssh", "ca", "--hosts", "web1").stdout)
+    config = gateway.directory / "config-link"
+    config.write_text(
+        f"Host bastion\n  HostName 127.0.0.1\n  Port {gateway.ssh_port}\n  UserKnownHostsFile {gateway.known_hosts}\n"
+        f"Host web1\n  ProxyJump bastion\n  UserKnownHostsFile {authorities}\n"
+        "Host *\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n  IdentitiesOnly yes\n  IdentityAgent none\n"
+        "  IdentityFile none\n  PreferredAuthentications keyboard-interactive\n"
+    )
+    for inner, status in (("priya", 0), ("lee", 255)):
+        with Terminal(["ssh", "-F", str(config), f"{LOGIN}@web1", "true"]) as terminal:
+            for login in ("priya", inner):
+                link, code = shown(terminal)
+                Browser(provider.certificate).approve(link, code, login)
+                terminal.type("\n")
+            assert terminal.end() == status
+    assert "the way here was user:priya's, and this is user:lee" in terminal.shown
+
+
+def test_a_provider_that_makes_no_link_leaves_the_token(gateway: SshGateway) -> None:
+    gateway.hoopctl("vault", "put", "login/corp", text="another secret")
+    try:
+        with Terminal(words(gateway, "true")) as terminal:
+            assert "No login link: the identity provider makes no login link now." in terminal.expect("Token: ")
+    finally:
+        gateway.hoopctl("vault", "put", "login/corp", text=SECRET)
+    assert "made no login link: status 401: invalid_client" in gateway.text()
+
+
+def test_of_two_providers_one_is_chosen_and_only_its_tokens_count(provider: Provider) -> None:
+    both = settings(provider)
+    # both have one audience: what the issuer gives is the first one's, whoever made the link
+    both["identity.oidc.partners"] = {**both["identity.oidc.corp"], "subject_prefix": "partner/"}
+    with SshServer() as server, SshGateway(server, settings=both) as gateway:
+        gateway.hoopctl("vault", "put", "login/corp", text=SECRET)
+        for typed, accepted in (("\n", True), ("2\n", False)):
+            with Terminal(words(gateway, "true")) as terminal:
+                offered = terminal.expect("Token, or the number (Enter for 1): ")
+                assert re.search(r"1  corp\s+2  partners", offered), offered
+                terminal.type(typed)
+                link, code = shown(terminal)
+                Browser(provider.certificate).approve(link, code, "priya")
+                terminal.type("\n")
+                assert terminal.end() == (0 if accepted else 255)
+        assert "your login is not accepted by this gateway (whoever runs it finds why in its log)" in terminal.shown
+        refused = gateway.events("login.settled")[-1]
+        assert (refused["outcome"], refused["why"]) == ("refused", "a token for corp")
+        assert "eyJ" not in gateway.text(), "no token is in the log"

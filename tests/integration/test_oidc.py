@@ -71,11 +71,11 @@ class Provider:
         )
         self._expect("listening")
 
-    def _expect(self, word: str) -> None:
+    def _expect(self, word: str) -> str:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.strip() == word:
-                return
+            if line.startswith(word):
+                return line.strip()
         assert self.process.stderr is not None
         raise RuntimeError(f"the OpenID provider did not say {word!r}:\n{self.process.stderr.read()}")
 
@@ -86,11 +86,15 @@ class Provider:
         """How long login links live that are made from now on."""
         self._order(f"life {seconds}", "set")
 
-    def _order(self, line: str, done: str) -> None:
+    def polls(self) -> int:
+        """How often a token was asked for."""
+        return int(self._order("polls", "polls ").split()[1])
+
+    def _order(self, line: str, done: str) -> str:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
-        self._expect(done)
+        return self._expect(done)
 
     def stop(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):

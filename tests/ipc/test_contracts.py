@@ -10,12 +10,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from hoopd.flow.login_links import WorkerLinks
 from hoopd.interfaces import ICredentialVault
 from hoopd.ipc.link import Link
-from hoopd.ipc.stubs import RemoteVault
+from hoopd.ipc.stubs import RemoteLoginLinks, RemoteVault
 from hoopd.values import Grant, ScramServerFirst, Target
 from hoopd.vault.memory import MemoryVault
-from tests.contracts import test_vault
+from tests.contracts import test_login_links, test_vault
 from tests.ipc.family import Broker, WorkerRole
 from tests.turns import turns
 
@@ -67,3 +68,24 @@ class RemoteVaultTests(test_vault.Contract, TestCase):
 
         self.addCleanup(end)
         return VaultAcross(home, RemoteVault(link), broker.script.targets)
+
+
+class RemoteLoginLinksTests(test_login_links.Contract, TestCase):
+    timeout = 60
+
+    def make(self) -> Any:
+        link = Link(reactor, "worker/ssh/1", 42, WorkerRole())
+        broker = Broker()
+        broker.script.login_links = WorkerLinks("w1", self.home)  # type: ignore[attr-defined]
+        broker.attach(link)
+
+        def end() -> Deferred[None]:
+            link.close()
+            broker.die()
+            return turns()
+
+        self.addCleanup(end)
+        return RemoteLoginLinks(link)
+
+    def turn(self) -> Deferred[None]:
+        return turns()

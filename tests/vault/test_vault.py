@@ -54,6 +54,22 @@ class VaultTests(TestCase):
     async def sql(self, statement: str, *args: Any) -> Any:
         return await self.store.transact(lambda tx: tx.execute(statement, args))
 
+    async def test_what_is_given_out_is_of_the_kind_that_is_asked_for(self) -> None:
+        vault = self.vault()
+        for name in ("a", "login/corp", "notify/chat"):
+            await vault.put(name, Secret(f"of {name}"), "user:x")
+        self.assertEqual(await vault.reveal_login("login/corp"), Secret("of login/corp"))
+        self.assertEqual(await vault.reveal_channel("notify/chat"), Secret("of notify/chat"))
+        for reveal, name in (
+            (vault.reveal_login, "a"),
+            (vault.reveal_login, "notify/chat"),
+            (vault.reveal_login, "login/none"),
+            (vault.reveal_channel, "a"),
+            (vault.reveal_channel, "login/corp"),
+        ):
+            with self.assertRaises(KeyError):
+                await reveal(name)
+
     async def test_values_survive_a_restart(self) -> None:
         await self.vault().put("a", Secret("one"), "user:x")
         seed = await self.vault().internal("seed")

@@ -4,7 +4,8 @@
 //   node provider.mjs PORT CERTIFICATE KEY
 //
 // Prints "listening" when it answers. A line "rotate" on standard input replaces its signing keys (prints
-// "rotated"); a line "life SECONDS" sets how long codes of login links live from now on (prints "set"); the end of standard input ends it, so that it cannot outlive the test that started it.
+// "rotated"); a line "life SECONDS" sets how long codes of login links live from now on (prints "set"); a
+// line "polls" prints how often a client has asked for a token; the end of standard input ends it, so that it cannot outlive the test that started it.
 
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -72,7 +73,11 @@ function make() {
 }
 
 let respond = make();
-const server = createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, (request, response) => respond(request, response));
+let polls = 0;
+const server = createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, (request, response) => {
+  polls += request.url === '/token' ? 1 : 0;
+  respond(request, response);
+});
 server.listen(Number(port), '127.0.0.1', () => console.log('listening'));
 
 const commands = createInterface({ input: process.stdin });
@@ -83,6 +88,8 @@ commands.on('line', (line) => {
   } else if (line.startsWith('life ')) {
     life = Number(line.slice(5));
     console.log('set');
+  } else if (line === 'polls') {
+    console.log(`polls ${polls}`);
   }
 });
 commands.on('close', () => process.exit(0));
