@@ -8,12 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
 
 #: what a machine behind a proxy has for pip and npm; the servers of the tests are on this machine
 PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+
+
+# how long one example takes says how busy the machine is, and fails tests that have nothing wrong
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:
