@@ -1,8 +1,9 @@
 """One channel across the gateway: its two ends, their windows, and what waits for room; pure.
 
-The gateway is the other side of both ends, and gives both the same number of its own. It grants each end a window of its own
-size and keeps what the other end has no room for, so that a slow reader costs one window and no more. What passes may grow or
-shrink on its way (masks), and text of ours may come in between. Specification: RFC 4254 section 5.2.
+The gateway is the other side of both ends, and gives both the same number of its own. It grants each end a window and keeps what
+the other end has no room for, so that a slow reader costs one window and no more. Windows begin small and grow where what
+they let in goes on at once; what all of a connection grow by is bounded. What passes may grow or shrink on its way (masks),
+and text of ours may come in between. Specification: RFC 4254 section 5.2.
 """
 
 from __future__ import annotations
@@ -15,13 +16,35 @@ from attrs import Factory, define
 from hoopd.errors import PeerError
 from hoopd.protocols.ssh import messages
 
-#: OpenSSH's own for sessions: 64 packets of 32 KiB. What waits for a slow reader is at most that much.
-WINDOW = 2 * 1024 * 1024
 #: data in one packet; RFC 4253 section 6.1 has every implementation take 32,768
 PACKET = 32 * 1024
-#: a window is made good when half of it is used
-_REFILL = WINDOW // 2
+#: what every channel has: a hundred that nobody reads hold 6 MiB for each direction
+WINDOW = 2 * PACKET
+#: what one may grow to: OpenSSH's own for sessions, 64 packets
+WINDOW_MAX = 64 * PACKET
+#: what the windows granted to one side may grow by, together: eight channels at full speed
+GROWTH = 16 * 1024 * 1024
+#: pieces of both streams that wait in their order; more than that, and each stream keeps its own order alone
+PIECES_MAX = 64
 _UINT32_MAX = 0xFFFFFFFF
+
+
+@define(eq=False)
+class Leg:
+    """One side of a connection, for all of its channels.
+
+    @ivar takes: data may go there now. It may not while keys are exchanged: it would only wait further on, beyond every window.
+    @ivar left: what the windows granted to it may still grow by.
+    """
+
+    takes: bool = True
+    left: int = GROWTH
+
+    def grow(self, most: int) -> int:
+        """@return: as much of C{most} as there is"""
+        grown = min(most, self.left)
+        self.left -= grown
+        return grown
 
 
 @define(eq=False)
@@ -30,7 +53,7 @@ class End:
 
     @ivar theirs: its number there.
     @ivar room: bytes that this side still takes; C{packet} at most in one message.
-    @ivar granted: bytes that this side may still send us.
+    @ivar granted: bytes that this side may still send us, of C{window}.
     @ivar queue: what waits for room, by stream; many small messages become one.
     @ivar queued: bytes in C{queue}.
     """
@@ -39,6 +62,8 @@ class End:
     room: int = 0
     packet: int = PACKET
     granted: int = WINDOW
+    window: int = WINDOW
+    leg: Leg = Factory(Leg)
     queue: deque[tuple[int, bytearray]] = Factory(deque)
     queued: int = 0
     #: nothing more comes for it: EOF goes out behind the queue
@@ -68,21 +93,28 @@ class End:
         """Send this now as far as there is room, and the rest when there is."""
         if self.finished or self.closing or self.close_sent or self.close_received:
             return
-        if not self.queue and len(octets) <= self.room and len(octets) <= self.packet:
+        if self.leg.takes and not self.queue and len(octets) <= self.room and len(octets) <= self.packet:
             self.room -= len(octets)
             out.append(messages.data(self.theirs, stream, octets))
             return
-        if self.queue and self.queue[-1][0] == stream:
-            self.queue[-1][1].extend(octets)
-        else:
-            self.queue.append((stream, bytearray(octets)))
-        self.queued += len(octets)
+        self._wait(stream, octets)
         self.drain(out)
+
+    def _wait(self, stream: int, octets: bytes) -> None:
+        self.queued += len(octets)
+        queue = self.queue
+        if queue and queue[-1][0] == stream:
+            queue[-1][1].extend(octets)
+        elif len(queue) < PIECES_MAX:
+            queue.append((stream, bytearray(octets)))
+        else:
+            # there are two streams, and neighbours differ
+            queue[-2][1].extend(octets)
 
     def drain(self, out: list[tuple[int, bytes]]) -> None:
         """Move what there is room for into C{out}, as messages; then EOF and CLOSE where they are due."""
         queue = self.queue
-        while queue and self.room > 0 and not self.close_sent:
+        while queue and self.room > 0 and self.leg.takes and not self.close_sent:
             stream, waiting = queue[0]
             octets = bytes(waiting[: min(self.room, self.packet)])
             # cheap: a bytearray moves its start, not its bytes
@@ -123,10 +155,21 @@ class End:
 
         @param waiting: bytes of it that wait for room on the other side.
         """
-        more = WINDOW - self.granted - waiting
-        if more >= _REFILL and not self.eof_received and not self.close_received and not self.close_sent:
-            self.granted += more
-            out.append((messages.WINDOW_ADJUST, messages.window_adjust(self.theirs, more)))
+        more = self.window - self.granted - waiting
+        if more < self.window // 2 or self.eof_received or self.close_received or self.close_sent:
+            return
+        if not waiting and self.window < WINDOW_MAX:
+            # whoever takes it keeps up
+            grown = self.leg.grow(min(self.window, WINDOW_MAX - self.window))
+            self.window += grown
+            more += grown
+        self.granted += more
+        out.append((messages.WINDOW_ADJUST, messages.window_adjust(self.theirs, more)))
+
+    def over(self) -> None:
+        """The channel is no more: what its window has grown by is others'."""
+        self.leg.left += self.window - WINDOW
+        self.window = WINDOW
 
 
 @define(eq=False)
@@ -182,7 +225,7 @@ class Channel:
     @property
     def waiting(self) -> int:
         """Bytes of the client that wait for a decision."""
-        return sum(len(one.octets) for one in self.kept if isinstance(one, Kept))
+        return sum(len(one.octets) for one in self.kept if isinstance(one, Kept)) if self.kept else 0
 
     @property
     def over(self) -> bool:

@@ -14,7 +14,7 @@ from attrs import Factory, define, frozen
 
 from hoopd.errors import PeerError
 from hoopd.protocols.ssh import messages
-from hoopd.protocols.ssh.channels import PACKET, WINDOW, End
+from hoopd.protocols.ssh.channels import PACKET, WINDOW, End, Leg
 from hoopd.protocols.ssh.messages import ChannelRequest, Confirmation, GlobalRequest, Open, Reader
 
 CHANNELS_MAX = 100
@@ -73,6 +73,7 @@ class Lobby:
     asks: list[Command | Jump] = Factory(list)
     _places: dict[int, Place] = Factory(dict)
     _last: int = -1
+    _leg: Leg = Factory(Leg)
 
     def client_message(self, kind: int, payload: bytes) -> None:
         """One message of the client. @raise PeerError: it breaks the protocol"""
@@ -103,7 +104,7 @@ class Lobby:
     def _place(self, asked: Open) -> Place:
         self._last += 1
         place = self._places[self._last] = Place(self._last, asked.kind)
-        place.client = End(asked.sender, asked.window, min(asked.packet, PACKET))
+        place.client = End(asked.sender, asked.window, min(asked.packet, PACKET), leg=self._leg)
         return place
 
     def _confirm(self, place: Place) -> None:
@@ -151,8 +152,8 @@ class Lobby:
         place.client.drain(self.to_client)
         if not place.paused:
             place.client.refill(0, self.to_client)
-        if place.client.close_sent and place.client.close_received:
-            self._places.pop(place.number, None)
+        if place.client.close_sent and place.client.close_received and self._places.pop(place.number, None) is not None:
+            place.client.over()
 
     def _data(self, kind: int, payload: bytes) -> None:
         number, _, octets = messages.read_data(kind, payload)
@@ -166,9 +167,19 @@ class Lobby:
         number, more = messages.read_window_adjust(payload)
         place = self._find(number)
         place.client.widened(more)
+        self._drain(place)
+
+    def _drain(self, place: Place) -> None:
+        """There is room again."""
         self._settle(place)
         if place.drained is not None and not place.client.queue:
             place.drained()
+
+    def takes(self, now: bool) -> None:
+        """@param now: whether data may go to the client from now on; what waits goes at once"""
+        self._leg.takes = now
+        for place in list(self._places.values()) if now else ():
+            self._drain(place)
 
     def _eof(self, kind: int, payload: bytes) -> None:
         place = self._find(messages.read_recipient(payload))

@@ -225,6 +225,8 @@ def read_data(kind: int, payload: bytes) -> tuple[int, int, bytes]:
             octets = payload[_TWO.size :]
     except StructError:
         raise PeerError("a message ends too early") from None
+    if stream not in (0, STDERR):
+        raise PeerError("extended data of an unknown kind")
     if size != len(octets):
         raise PeerError("a message ends too early" if size > len(octets) else "a message with bytes left over")
     return recipient, stream, octets

@@ -6,6 +6,7 @@ Thin Twisted over L{hoopd.protocols.ssh.session}. Not the client's way in (L{hoo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -18,6 +19,7 @@ from hoopd.display import visible
 from hoopd.errors import HoopdError, TargetError, Unavailable
 from hoopd.flow.route import Notice, Route, Withdrawn
 from hoopd.protocols.liveness import answers
+from hoopd.protocols.ssh.channels import Leg
 from hoopd.protocols.ssh.permission import Ask, Judged, Permission
 from hoopd.protocols.ssh.runs import Limits
 from hoopd.protocols.ssh.session import Session
@@ -113,6 +115,15 @@ class Relay:
         # each leg stops while the other does not take what it brings
         self._user.transport.registerProducer(Flow(self._target.transport), True)
         self._target.transport.registerProducer(Flow(self._user.transport), True)
+        # nor is it brought more than windows let in while its keys are exchanged: reading has to go on for that to end
+        for connection, leg in ((self._user, self.core.client_leg), (self._target, self.core.target_leg)):
+            connection.exchanging = partial(self._exchanging, leg)
+            connection.exchanging(connection.busy)
+
+    def _exchanging(self, leg: Leg, busy: bool) -> None:
+        self.core.takes(leg, not busy)
+        if not busy and not self._over:
+            self._pump()
 
     # -- messages ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from attrs import Factory, define, field
 from hoopd.display import visible
 from hoopd.errors import PeerError, TargetError
 from hoopd.protocols.ssh import messages
-from hoopd.protocols.ssh.channels import PACKET, WINDOW, Channel, End
+from hoopd.protocols.ssh.channels import PACKET, WINDOW, Channel, End, Leg
 from hoopd.protocols.ssh.forwards import LOCAL, Forwards
 from hoopd.protocols.ssh.global_requests import GlobalRequests
 from hoopd.protocols.ssh.messages import Confirmation, Open
@@ -52,6 +52,8 @@ class Session:
     reason: str | None = None
     _channels: dict[int, Channel] = Factory(dict)
     _last: int = -1
+    client_leg: Leg = Factory(Leg)
+    target_leg: Leg = Factory(Leg)
     #: the client has said that it will open no more session channels
     no_more: bool = False
     runs: Runs = field(init=False)
@@ -133,7 +135,8 @@ class Session:
     def _new(self, asked: Open) -> Channel:
         # numbers are not used again: a late message of a closed channel cannot hit another
         self._last += 1
-        channel = self._channels[self._last] = Channel(self._last, asked.kind)
+        ends = End(leg=self.client_leg), End(leg=self.target_leg)
+        channel = self._channels[self._last] = Channel(self._last, asked.kind, *ends)
         return channel
 
     @staticmethod
@@ -210,6 +213,8 @@ class Session:
 
     def _client_data(self, kind: int, payload: bytes) -> None:
         number, stream, octets = messages.read_data(kind, payload)
+        if stream:
+            raise PeerError("extended data, of which clients have none")
         channel = self.channel(number)
         channel.client.received(len(octets))
         if channel.paused:
@@ -239,6 +244,12 @@ class Session:
             channel.client.send(stream, octets, self.to_client)
         self.flow(channel)
 
+    def takes(self, leg: Leg, now: bool) -> None:
+        """@param now: whether data may go to C{leg} from now on; what waits goes at once"""
+        leg.takes = now
+        for channel in list(self._channels.values()) if now else ():
+            self.flow(channel)
+
     def flow(self, channel: Channel) -> None:
         """Move what may be moved, both ways, and renew windows."""
         client, target = channel.client, channel.target
@@ -246,8 +257,9 @@ class Session:
         target.drain(self.to_target)
         client.refill(target.queued + channel.waiting, self.to_client)
         target.refill(client.queued, self.to_target)
-        if channel.over:
-            self._channels.pop(channel.number, None)
+        if channel.over and self._channels.pop(channel.number, None) is not None:
+            client.over()
+            target.over()
 
     def _client_widens(self, kind: int, payload: bytes) -> None:
         number, more = messages.read_window_adjust(payload)

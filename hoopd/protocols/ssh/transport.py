@@ -8,6 +8,7 @@ direction by direction. Not who may log in nor what channels do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from struct import error as StructError
 from typing import Any
@@ -82,6 +83,7 @@ class ModernTransport:
 
     @ivar clock: IReactorTime; set by whoever builds the protocol, before it is connected.
     @ivar strict: both sides keep the strict key exchange.
+    @ivar exchanging: C{(bool)}: called when keys begin to be exchanged, and once they are.
     """
 
     log = Logger()
@@ -102,6 +104,7 @@ class ModernTransport:
 
     clock: Any = None
     strict = False
+    exchanging: Callable[[bool], None] = staticmethod(lambda busy: None)
     _ended = False
     _lasts = packets.OCTETS_MAX
     _renew_call: Any = None
@@ -272,6 +275,11 @@ class ModernTransport:
         if self._keyExchangeState == self._KEY_EXCHANGE_NONE and not self._ended:
             self.sendKexInit()
 
+    @property
+    def busy(self) -> bool:
+        """Keys are being exchanged."""
+        return self._keyExchangeState != self._KEY_EXCHANGE_NONE
+
     # -- key exchange ------------------------------------------------------------------------------------------
 
     def sendKexInit(self) -> None:
@@ -291,6 +299,7 @@ class ModernTransport:
         self._send(conch.MSG_KEXINIT, self.ourKexInitPayload[1:])
         self._keyExchangeState = self._KEY_EXCHANGE_REQUESTED
         self._blockedByKeyExchange = []
+        self.exchanging(True)
         self._stop(self._exchange_call)
         self._exchange_call = self.clock.callLater(EXCHANGE_TIMEOUT, self._exchange_too_slow)
 
@@ -335,6 +344,8 @@ class ModernTransport:
         self._renew_call = self.clock.callLater(RENEW_AFTER, self.renew_keys)
         for messageType, payload in waiting:
             self.sendPacket(messageType, payload)
+        if not self.busy:
+            self.exchanging(False)
         # what came behind NEWKEYS may wait in the buffer, if the host key took a while to check
         self.clock.callLater(0, self.dataReceived, b"")
 

@@ -5,11 +5,14 @@ Thin Twisted over L{hoopd.protocols.ssh.lobby}; the counterpart of L{hoopd.proto
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from hoopd.errors import Denied, HoopdError
 from hoopd.protocols.ssh import commands
@@ -17,6 +20,33 @@ from hoopd.protocols.ssh.inner import ChannelTransport
 from hoopd.protocols.ssh.lobby import UNKNOWN_STATUS, Command, Jump, Lobby
 from hoopd.protocols.ssh.operations import Refusal
 from hoopd.values import Pass
+
+
+@implementer(IPushProducer)
+class Gate:
+    """Says whether a client takes data: not while its socket is full, nor while its keys are exchanged."""
+
+    def __init__(self, takes: Callable[[bool], None]) -> None:
+        self._takes = takes
+        self._full = self._busy = False
+
+    def pauseProducing(self) -> None:
+        self._full = True
+        self._settle()
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        self._settle()
+
+    def stopProducing(self) -> None:
+        """The client is gone: its connectionLost ends everything."""
+
+    def exchanging(self, busy: bool) -> None:
+        self._busy = busy
+        self._settle()
+
+    def _settle(self) -> None:
+        self._takes(not self._full and not self._busy)
 
 
 class Visit:
@@ -38,6 +68,15 @@ class Visit:
 
     def begin(self) -> None:
         """The client may speak from now on."""
+        gate = Gate(self._takes)
+        self._user.transport.registerProducer(gate, True)
+        self._user.exchanging = gate.exchanging
+        gate.exchanging(self._user.busy)
+
+    def _takes(self, now: bool) -> None:
+        self.core.takes(now)
+        if now and not self._over:
+            self._pump()
 
     def client_message(self, kind: int, payload: bytes) -> None:
         """One message of the client. @raise PeerError"""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hoopd.errors import PeerError
 from hoopd.protocols.ssh import messages
-from hoopd.protocols.ssh.channels import PACKET, WINDOW, End
+from hoopd.protocols.ssh.channels import GROWTH, PACKET, PIECES_MAX, WINDOW, WINDOW_MAX, End, Leg
 
 Out = list[tuple[int, bytes]]
 
@@ -80,16 +80,64 @@ def test_a_window_cannot_pass_its_largest() -> None:
 
 
 def test_windows_are_made_good_by_halves_and_only_for_what_went_on() -> None:
-    end, out = End(theirs=9), []
+    end, out = End(theirs=9, window=WINDOW_MAX, granted=WINDOW_MAX), []
     end.received(PACKET)
     end.refill(0, out)
     assert out == []
-    end.received(WINDOW // 2)
-    end.refill(WINDOW // 2 + PACKET, out)
+    end.received(WINDOW_MAX // 2)
+    end.refill(WINDOW_MAX // 2 + PACKET, out)
     assert out == [], "all of it waits on the other side"
     end.refill(0, out)
-    assert out == [(messages.WINDOW_ADJUST, messages.window_adjust(9, WINDOW // 2 + PACKET))]
-    assert end.granted == WINDOW
+    assert out == [(messages.WINDOW_ADJUST, messages.window_adjust(9, WINDOW_MAX // 2 + PACKET))]
+    assert end.granted == WINDOW_MAX
+
+
+def used(end: End, times: int, waiting: int = 0) -> int:
+    """Its window, after all of it was used so often."""
+    for _ in range(times):
+        end.received(end.granted)
+        end.refill(waiting, [])
+    return end.window
+
+
+def test_windows_grow_where_what_they_let_in_goes_on_and_only_there() -> None:
+    assert used(End(), 1) == 2 * WINDOW
+    assert used(End(), 20) == WINDOW_MAX
+    assert used(End(), 20, waiting=1000) == WINDOW
+
+
+def test_the_windows_of_one_side_grow_by_no_more_than_is_allowed_together() -> None:
+    leg = Leg()
+    ends = [End(leg=leg) for _ in range(200)]
+    assert sum(used(end, 20) for end in ends) == 200 * WINDOW + GROWTH
+    assert sum(end.granted for end in ends) == 200 * WINDOW + GROWTH
+    assert used(End(leg=leg), 20) == WINDOW
+    ends[0].over()
+    assert used(End(leg=leg), 20) == WINDOW_MAX
+
+
+def test_what_cannot_be_taken_now_waits_though_there_is_room() -> None:
+    leg = Leg(takes=False)
+    end, out = End(room=100, leg=leg), []
+    end.send(0, b"abc", out)
+    assert (out, end.queued, end.room) == ([], 3, 100)
+    leg.takes = True
+    end.drain(out)
+    assert sent(out) == b"abc"
+
+
+def test_two_streams_in_small_pieces_cost_their_bytes_and_little_more() -> None:
+    end, out = End(), []
+    for number in range(10_000):
+        end.send(number % 2, bytes((number % 251,)), out)
+    assert len(end.queue) == PIECES_MAX
+    end.widened(20_000)
+    end.drain(out)
+    for stream in (0, 1):
+        told = [messages.read_data(kind, payload) for kind, payload in out]
+        assert b"".join(octets for _, which, octets in told if which == stream) == bytes(
+            number % 251 for number in range(10_000) if number % 2 == stream
+        )
 
 
 @given(

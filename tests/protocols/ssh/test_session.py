@@ -368,6 +368,41 @@ def test_who_closes_while_an_operation_is_held_loses_what_came_behind_it_and_no_
     assert kinds(play.to_client()) == [messages.EOF, messages.CLOSE]
 
 
+def test_what_is_kept_while_an_operation_is_held_is_bounded_by_the_window() -> None:
+    play = Play({"exec": "hold"})
+    channel = play.opened()
+    play.exec(channel, b"ls")
+    play.client(messages.DATA, number(channel) + string(bytes(WINDOW)))
+    # messages that have windows looked at must not make it good
+    play.client(messages.WINDOW_ADJUST, messages.window_adjust(channel, 1))
+    assert play.to_client() == []
+    with pytest.raises(PeerError, match="beyond the window"):
+        play.client(messages.DATA, number(channel) + string(b"x"))
+
+
+def test_while_keys_are_exchanged_data_waits_within_the_window() -> None:
+    play = Play()
+    channel = play.opened(room=1 << 31)
+    play.running(channel)
+    play.core.takes(play.core.client_leg, False)
+    play.target(messages.DATA, number(channel) + string(bytes(WINDOW)))
+    assert (play.to_client(), play.to_target()) == ([], [])
+    with pytest.raises(TargetError, match="beyond the window"):
+        play.target(messages.DATA, number(channel) + string(b"x"))
+    play.core.takes(play.core.client_leg, True)
+    assert play.data_to_client()[0] == bytes(WINDOW)
+    assert kinds(play.to_target()) == [messages.WINDOW_ADJUST]
+
+
+def test_clients_have_one_stream() -> None:
+    play = Play()
+    channel = play.opened()
+    with pytest.raises(PeerError, match="extended data"):
+        play.client(messages.EXTENDED_DATA, number(channel) + number(1) + string(b"x"))
+    with pytest.raises(TargetError, match="unknown kind"):
+        play.target(messages.EXTENDED_DATA, number(channel) + number(2) + string(b"x"))
+
+
 # -- hostile bytes ----------------------------------------------------------------------------------------------
 
 _KINDS = st.sampled_from([80, 81, 82, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 5, 50, 255])

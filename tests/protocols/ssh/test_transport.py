@@ -131,9 +131,13 @@ def test_what_is_sent_while_keys_are_renewed_comes_in_its_order(small: None) -> 
 
 def test_keys_are_renewed_by_time() -> None:
     pair = Pair()
+    told: list[bool] = []
+    pair.server.exchanging = told.append
     first = exchanged(pair.client), exchanged(pair.server)
     pair.clock.advance(transport.RENEW_AFTER)
+    assert told == [True]
     pair.deliver()
+    assert told == [True, False]
     assert exchanged(pair.client) is not first[0]
     assert exchanged(pair.server) is not first[1]
     pair.client.sendPacket(SOME, b"after")
