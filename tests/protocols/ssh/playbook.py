@@ -7,7 +7,7 @@ from typing import Any
 
 from hoopd.errors import RecordError, Unavailable
 from hoopd.protocols.ssh import messages
-from hoopd.protocols.ssh.channels import PACKET, WINDOW
+from hoopd.protocols.ssh.channels import PACKET, WINDOW_MAX
 from hoopd.protocols.ssh.messages import ChannelRequest, Confirmation, Open, string
 from hoopd.protocols.ssh.permission import Judged, Permission
 from hoopd.protocols.ssh.runs import Limits
@@ -110,13 +110,13 @@ class Play:
         sent, self.core.to_target = self.core.to_target, []
         return sent
 
-    def opened(self, theirs: int = 7, target: int = 40, room: int = WINDOW) -> int:
+    def opened(self, theirs: int = 7, target: int = 40, room: int = WINDOW_MAX) -> int:
         """A session channel, open at both ends. @return: our number"""
         self.client(messages.OPEN, Open("session", theirs, room, PACKET, b"").encode())
         ((kind, payload),) = self.to_target()
         assert kind == messages.OPEN
         number = Open.read(payload).sender
-        self.target(messages.OPEN_CONFIRMATION, Confirmation(number, target, WINDOW, PACKET).encode())
+        self.target(messages.OPEN_CONFIRMATION, Confirmation(number, target, WINDOW_MAX, PACKET).encode())
         assert [kind for kind, _ in self.to_client()] == [messages.OPEN_CONFIRMATION]
         return number
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hoopd.errors import Denied
 from hoopd.protocols.ssh import messages
+from hoopd.protocols.ssh.channels import WINDOW
 from hoopd.protocols.ssh.messages import number, string
 from hoopd.protocols.ssh.runs import Limits
 from hoopd.values import Decision
@@ -457,12 +458,11 @@ def test_output_in_large_amounts_is_not_followed_and_the_prompt_behind_it_is() -
 def test_what_waits_is_bounded_by_the_window() -> None:
     play = Watching(lambda operation: "hold")
     play.entered(b"reboot")
-    for _ in range(60):
-        play.client(messages.DATA, number(play.channel) + string(b"x" * 30_000))
+    for _ in range(6):
+        play.client(messages.DATA, number(play.channel) + string(b"x" * (WINDOW // 7)))
         play.host(b"output")
     with pytest.raises(Exception, match="beyond the window"):
-        for _ in range(60):
-            play.client(messages.DATA, number(play.channel) + string(b"x" * 30_000))
+        play.client(messages.DATA, number(play.channel) + string(b"x" * (WINDOW // 3)))
 
 
 def test_keys_that_take_nothing_away_at_this_host_do_not_make_a_line_empty() -> None:
