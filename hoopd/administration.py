@@ -74,6 +74,7 @@ class Administration:
     admissions: Any
     index: Any
     observed: Any
+    transfers: Any
     ledger: Any
     views: Any
     watches: Any
@@ -311,6 +312,12 @@ class Administration:
         found = await self.index.find(identity, a.get("target"), a.get("since"), a.get("until"))
         return plain(found)
 
+    async def sessions_transfers(self, caller: Identity, a: Arguments) -> Any:
+        identity = a.get("identity") if "auditor" in caller.duties else caller.name
+        return await self.transfers.find(
+            a.get("path"), a.get("sha256"), identity, a.get("target"), a.get("since"), a.get("until")
+        )
+
     async def _session(self, caller: Identity, id: str) -> Any:
         found = await self.index.get(id)
         if found.identity != caller.name and "auditor" not in caller.duties:
@@ -467,6 +474,7 @@ _ACTS: dict[str, _Act] = {
     "request.window": Administration.request_window,
     "request.withdraw": Administration.request_withdraw,
     "sessions.list": Administration.sessions_list,
+    "sessions.transfers": Administration.sessions_transfers,
     "sessions.show": Administration.sessions_show,
     "sessions.recording": Administration.sessions_recording,
     "sessions.watch": Administration.sessions_watch,

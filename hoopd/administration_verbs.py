@@ -124,6 +124,19 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             "auditors see all, others their own",
             views=True,
         ),
+        "sessions.transfers": Verb(
+            (),
+            {
+                "path": "str?",
+                "sha256": "str?",
+                "identity": "str?",
+                "target": "str?",
+                "since": "float?",
+                "until": "float?",
+            },
+            "files that went to and from targets; auditors see all, others their own",
+            views=True,
+        ),
         "sessions.show": Verb((), {"id": "str"}, "one session", views=True),
         "sessions.recording": Verb(
             (), {"id": "str", "offset": "int?"}, "bytes of its recording, a page at a time", views=True

@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import define, frozen
+from attrs import Factory, define, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from hoopd.audit import recording
+from hoopd.audit import recording, transfers
 from hoopd.audit.durable import InThread
 from hoopd.audit.recording import Entry, Frame, FrameReader
+from hoopd.audit.transfers import Moved
 
 HOUR = 3600
 #: seconds that counts are kept: a quarter is longer than anybody observes before deciding
@@ -39,6 +40,7 @@ OPERATION_MAX = 8 * 1024 * 1024
 SHAPE_MAX, EXAMPLE_MAX, WHY_MAX = 300, 1000, 300
 
 _OPERATION = 2
+_READ = frozenset({_OPERATION, transfers.CODE})
 _LITERAL = re.compile(r"'(?:[^']|'')*'|\$([A-Za-z_]*)\$.*?\$\1\$|\b\d+(?:\.\d+)?\b", re.DOTALL)
 _LISTED = re.compile(r"\?(?:\s*,\s*\?)+")
 
@@ -86,12 +88,16 @@ def _words(value: Any) -> list[str]:
 
 @define
 class Piece:
-    """A part of a recording, read. C{offset} and C{sequence}: where the next one begins. @ivar more: there is more."""
+    """A part of a recording, read. C{offset} and C{sequence}: where the next one begins. @ivar more: there is more.
+
+    @ivar moved: files that went either way, for L{hoopd.audit.transfers}.
+    """
 
     found: list[Finding]
     offset: int
     sequence: int
     more: bool
+    moved: list[Moved] = Factory(list)
 
 
 def read(path: Path, session: str, offset: int, sequence: int, end: int) -> Piece:
@@ -103,6 +109,7 @@ def read(path: Path, session: str, offset: int, sequence: int, end: int) -> Piec
     if offset:
         reader.session, reader.next_offset, reader.next_sequence = session, offset, sequence
     found: list[Finding] = []
+    moved: list[Moved] = []
     parts: list[Frame] = []
     with open(path, "rb") as file:
         file.seek(offset)
@@ -113,7 +120,7 @@ def read(path: Path, session: str, offset: int, sequence: int, end: int) -> Piec
                 break
             left -= len(octets)
             for frame in reader.feed(octets):
-                if frame.code != _OPERATION:
+                if frame.code not in _READ:
                     parts = []
                     continue
                 parts.append(frame)
@@ -121,6 +128,7 @@ def read(path: Path, session: str, offset: int, sequence: int, end: int) -> Piec
                     parts = [frame]
                 if not frame.more:
                     found += _findings(parts)
+                    moved += _moved(parts)
                     parts = []
             if not parts and reader.next_offset - offset >= PIECE:
                 break
@@ -129,10 +137,12 @@ def read(path: Path, session: str, offset: int, sequence: int, end: int) -> Piec
     # where nothing can be read any more (it was tampered with, which the ledger tells), nothing comes after it either
     stuck = reader.problem is not None or at == offset
     following = begun.sequence if begun is not None else reader.next_sequence
-    return Piece(found, at, following, at < end and not stuck)
+    return Piece(found, at, following, at < end and not stuck, moved)
 
 
 def _findings(parts: list[Frame]) -> Iterator[Finding]:
+    if parts[0].code != _OPERATION:
+        return
     payload = b"".join(part.payload for part in parts)
     if b'"observed":"' in payload or b'"observed_masks":["' in payload:
         try:
@@ -140,6 +150,15 @@ def _findings(parts: list[Frame]) -> Iterator[Finding]:
                 yield from findings(entry)
         except recording.RecordingError:
             return  # no JSON: the seal's hash covers it, and there is nothing to count
+
+
+def _moved(parts: list[Frame]) -> list[Moved]:
+    if parts[0].code != transfers.CODE:
+        return []
+    try:
+        return [transfers.moved(entry) for entry in recording.entries(parts)]
+    except recording.RecordingError:
+        return []  # as above
 
 
 class ObservedIndex:
@@ -239,6 +258,7 @@ class ObservedIndex:
             self._pruned = hour
             oldest = hour - KEPT // HOUR
             await self._store.transact(lambda tx: tx.execute("DELETE FROM observed WHERE hour < ?", (oldest,)))
+            await self._store.transact(lambda tx: transfers.prune(tx, oldest * HOUR))
 
     # -- finding -----------------------------------------------------------------------------------------------
 
@@ -310,6 +330,8 @@ def _progress(tx: Any, session: str) -> tuple[Any, ...] | None:
 
 def _keep(tx: Any, session: str, who: list[Any], piece: Piece, done: bool) -> None:
     target, identity, act = who
+    if piece.moved:
+        transfers.keep(tx, session, target, identity, act, piece.moved)
     for key, found in _merged(piece.found).items():
         hour, outcome, rule, statement = key
         place = (hour, target, identity, act or "", outcome, rule)

@@ -3,6 +3,8 @@
 The record itself is in files.
 """
 
+from hoopd.audit import transfers
+
 MIGRATIONS = (
     (
         "audit-1",
@@ -61,4 +63,5 @@ MIGRATIONS = (
         )
         """,
     ),
+    transfers.MIGRATION,
 )

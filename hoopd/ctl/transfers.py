@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hoopd.ctl.connection import Gateway
-from hoopd.ctl.printing import as_json, moment, print_json, table
+from hoopd.ctl.printing import Moment, as_json, moment, print_json, table
 from hoopd.ctl.recordings import pieces
 
 
@@ -32,6 +32,11 @@ _COLUMNS = (
     ("STATE", _state),
     ("PATH", lambda one: one["path"] + (f" ({one['name']})" if one.get("name") else "")),
 )
+_WHOSE = (
+    ("SESSION", lambda one: one["session"]),
+    ("IDENTITY", lambda one: one["identity"] + (f" for {one['act']}" if one["act"] else "")),
+    ("TARGET", lambda one: one["target"]),
+)
 
 
 def found(frames: Sequence[Any]) -> list[dict[str, Any]]:
@@ -40,16 +45,27 @@ def found(frames: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 @click.command("transfers")
-@click.argument("id")
+@click.argument("id", required=False)
+@click.option("--path", help="Only of this path at the target; * and ? stand for anything.")
+@click.option("--sha256", help="Only files with this hash.")
+@click.option("--identity", help="Only this one's: user:priya.")
+@click.option("--target", help="Only on this target.")
+@click.option("--since", type=Moment(), help="Such as 2h (ago), 2026-11-21 or 2026-11-21T03:00 (UTC).")
+@click.option("--until", type=Moment(), help="Likewise.")
 @as_json
 @click.pass_obj
-def command(gateway: Gateway, id: str, json_: bool) -> None:
-    """List the files that went to the target or came from it in session ID, so far if it runs."""
-    from hoopd.audit import replay as replaying
+def command(gateway: Gateway, id: str | None, json_: bool, **wanted: Any) -> None:
+    """List the files that went to a target or came from it: all of session ID, so far if it runs; without ID those of the last 90
+    days, of sealed recordings, the latest 500. Auditors see everybody's, others their own."""
+    if id is None:
+        listed = gateway.call("sessions.transfers", **wanted)
+    elif any(value is not None for value in wanted.values()):
+        raise click.UsageError("what is looked for goes with no session's ID")
+    else:
+        from hoopd.audit import replay as replaying
 
-    frames, _ = replaying.load(b"".join(pieces(gateway, id)))
-    listed = found(frames)
+        listed = found(replaying.load(b"".join(pieces(gateway, id)))[0])
     if json_:
         print_json(listed)
     else:
-        table(_COLUMNS, listed, "no file went either way")
+        table(_COLUMNS if id else (*_WHOSE, *_COLUMNS), listed, "no such file went either way")

@@ -28,6 +28,7 @@ from hoopd.audit.observed import ObservedIndex
 from hoopd.audit.pending import Pending
 from hoopd.audit.sealing import Recordings
 from hoopd.audit.tables import MIGRATIONS as AUDIT_TABLES
+from hoopd.audit.transfers import TransferIndex
 from hoopd.audit.views import Views
 from hoopd.audit.watching import Watches
 from hoopd.breakglass.service import BreakGlass
@@ -350,6 +351,7 @@ class Broker:
             admissions=self.admissions,
             index=self.index,
             observed=self.observed,
+            transfers=TransferIndex(self.store),
             ledger=self.ledger,
             views=views,
             watches=self.watches,

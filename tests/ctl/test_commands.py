@@ -69,6 +69,10 @@ CALLER = {
     "proof": "token:x", "expires_at": None,
 }  # fmt: skip
 
+TRANSFER = {
+    "session": "S-1", "identity": "user:priya", "act": "user:ann", "target": "web1", "at": 9.0, "direction": "upload",
+    "bytes": 5, "sha256": None, "whole": False, "tag": "closed", "path": "/srv/x", "name": "y",
+}  # fmt: skip
 GLASS = {
     "id": "G-7KQ2M9", "state": "to review", "skipped": 2, "review_by": ["group:leads"], "auditors": True,
     "review_due": 90.0, "ended_at": 50.0, "ended_by": "user:priya", "ended_why": "closed", "reviewed_at": None,
@@ -227,6 +231,8 @@ CONVERSATIONS: list[tuple[list[str], str, str, dict[str, Any], Any, str]] = [
      {"id": "G-7KQ2M9", "verdict": "ok", "findings": "as told"}, GLASS, "is reviewed: ok"),
     (["sessions", "list", "--identity", "user:priya", "--since", "2026-11-21T03:00"], "", "sessions.list",
      {"identity": "user:priya", "since": 1795230000.0}, [SESSION], "S-1      1970-01-01 00:00:00Z  62 s"),
+    (["sessions", "transfers", "--path", "/srv/*", "--since", "2026-11-21T03:00"], "", "sessions.transfers",
+     {"path": "/srv/*", "since": 1795230000.0}, [TRANSFER], "S-1      user:priya for user:ann  web1    1970-01-01 00:00:09Z"),
     (["sessions", "show", "S-1"], "", "sessions.show", {"id": "S-1"}, SESSION, "3, 1 refused, 0 held"),
     (["policy", "show"], "", "policy.show", {}, {"version": "v", "files": [{"name": "orders", "rules": ["a"]}]},
      "orders   a"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -228,6 +229,27 @@ def test_what_was_cut_off_is_taken_up_again(gateway: SshGateway, room: Path, tmp
     assert (get["bytes"], get["sha256"], get["whole"]) == (1_700_000, None, False)
     listed = gateway.json("sessions", "transfers", put["session"])
     assert listed[0]["ranges"] == [[700_000, 2_000_000]]
+
+
+def test_files_are_found_by_path_and_hash_in_sealed_recordings(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(1000))
+    assert sftp(gateway, "priya", f"put {source} {room}/in/wanted").returncode == 0
+    assert sftp(gateway, "ada", f"get {room}/in/wanted {tmp_path}/back").returncode == 0
+
+    def found(*more: str, who: str = "user:root") -> list[tuple[str, str]]:
+        listed = json.loads(gateway.hoopctl("sessions", "transfers", *more, "--json", who=who).stdout)
+        return [(each["identity"], each["direction"]) for each in listed]
+
+    both = [("user:ada", "download"), ("user:priya", "upload")]
+    until(lambda: found("--path", "*/in/wanted") == both, "recordings are sealed and read")
+    assert found("--sha256", sha256(source)) == both
+    # others than auditors see their own
+    assert found("--path", "*/in/wanted", who="user:priya") == both[1:]
+    said = gateway.hoopctl("sessions", "transfers", "--path", f"{room}/in/wan?ed").stdout
+    assert sha256(source) in said
+    explained = gateway.hoopctl("policy", "explain", "user:priya", "web1", f"(sftp) get {room}/other/secret").stdout
+    assert "REFUSED: nobody reads that" in explained
 
 
 def test_paramiko(gateway: SshGateway, room: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ Not the packets (L{hoopd.protocols.ssh.sftp}), nor what is asked of which path (
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -24,7 +25,7 @@ from hoopd.protocols.ssh.permission import Granted
 from hoopd.protocols.ssh.sftp import Packets
 from hoopd.protocols.ssh.sftp_requests import PATHS, PathRequest, opening, read_paths
 from hoopd.protocols.ssh.streams import Recorded
-from hoopd.protocols.ssh.transfers import Transfer, told
+from hoopd.protocols.ssh.transfers import Ahead, Transfer, told
 
 #: requests of one client that the target has not answered; beyond, it is read on when half of them are. paramiko asks for a whole file
 #: at once; one costs 300 bytes
@@ -107,6 +108,7 @@ class SftpPassage(Passage):
         self._home: bytes | None = None
         self._listed: set[bytes] = set()
         self._said = 0
+        self._ahead = Ahead()
 
     # -- the two ends ------------------------------------------------------------------------------------------
 
@@ -354,7 +356,7 @@ class SftpPassage(Passage):
 
     def _known(self, wanted: Wanted) -> bool:
         """Looking is recorded once for each path."""
-        return wanted.operation.classes == _LOOKING and wanted.exact in self._listed
+        return wanted.operation.classes == _LOOKING and _mark(wanted) in self._listed
 
     def _on_paths(self, id: int, request: PathRequest, packet: bytes) -> Job:
         said = read_paths(request, packet)
@@ -395,7 +397,7 @@ class SftpPassage(Passage):
         if wanted.operation.classes == _LOOKING:
             if len(self._listed) >= LISTED_MAX:
                 self._listed.clear()
-            self._listed.add(wanted.exact)
+            self._listed.add(_mark(wanted))
         changed = request.encode(id, packet, paths, said)
         then = self._opens(request, granted, paths[0], flags) if request.handle else self._settling(granted)
         self._forward(id, changed, request.answers, then=then)
@@ -482,10 +484,10 @@ class SftpPassage(Passage):
                 raise PeerError("an SFTP handle that is open already")
             reads = writes = None
             if flags & sftp.FOR_READING:
-                reads = Transfer(number, "download", "sftp", shown, began)
+                reads = Transfer(number, "download", "sftp", shown, began, ahead=self._ahead)
             if flags & (sftp.FOR_WRITING | sftp.APPEND):
                 fresh = bool(flags & sftp.TRUNCATE or (flags & sftp.CREATE and flags & sftp.EXCLUSIVE))
-                writes = Transfer(number, "upload", "sftp", shown, began, fresh)
+                writes = Transfer(number, "upload", "sftp", shown, began, fresh, ahead=self._ahead)
                 if flags & sftp.APPEND:
                     # at the end, wherever that is; clients that go on with a file say where they think it is
                     writes.spoilt()
@@ -595,6 +597,11 @@ class SftpPassage(Passage):
             elif asked.kind == sftp.WRITE and opened.writes is not None and code != sftp.OK:
                 opened.writes.spoilt()
                 opened.tag = opened.tag or "the target failed to write it"
+
+
+def _mark(wanted: Wanted) -> bytes:
+    """Small, however long the path is."""
+    return hashlib.sha256(wanted.exact).digest()
 
 
 _CODES = {

@@ -14,11 +14,32 @@ from attrs import Factory, define
 
 from hoopd.display import visible
 
-#: what came early waits in memory: OpenSSH asks for 64 pieces of 255 KiB, and answers come in their order from most servers
-AHEAD_MAX = 4 * 1024 * 1024
+#: what came early waits in memory, so much of one channel's files together: as a window. OpenSSH's server answers in order; others
+#: hand out of order what they read at once
+AHEAD_MAX = 2 * 1024 * 1024
 AHEAD_PIECES = 1024
 #: parts of one file that are told apart
 RANGES_MAX = 64
+
+
+@define(eq=False)
+class Ahead:
+    """What the files of one channel have waiting. @ivar octets, pieces: how much"""
+
+    octets: int = 0
+    pieces: int = 0
+
+    def takes(self, octets: int) -> bool:
+        """Make room for a piece, if there is any."""
+        if self.octets + octets > AHEAD_MAX or self.pieces >= AHEAD_PIECES:
+            return False
+        self.octets += octets
+        self.pieces += 1
+        return True
+
+    def gives(self, octets: int) -> None:
+        self.octets -= octets
+        self.pieces -= 1
 
 
 @define(eq=False)
@@ -38,11 +59,11 @@ class Transfer:
     began: float
     fresh: bool = False
     name: str = ""
+    ahead: Ahead = Factory(Ahead)
     octets: int = 0
     _digest: Any = Factory(hashlib.sha256)
     _hashed: int = 0
     _early: dict[int, bytes] = Factory(dict)
-    _waiting: int = 0
     _ranges: list[tuple[int, int]] | None = Factory(list)
     _ends: int | None = None
 
@@ -63,8 +84,7 @@ class Transfer:
             return
         if offset + size <= self._hashed:
             return
-        self._waiting += size
-        if self._waiting > AHEAD_MAX or len(self._early) >= AHEAD_PIECES or offset in self._early:
+        if offset in self._early or not self.ahead.takes(size):
             self.spoilt()
             return
         self._early[offset] = bytes(piece)
@@ -76,7 +96,7 @@ class Transfer:
             if offset > self._hashed:
                 return
             piece = self._early.pop(offset)
-            self._waiting -= len(piece)
+            self.ahead.gives(len(piece))
             if offset < self._hashed and self.direction == "upload":
                 self.spoilt()
                 return
@@ -87,9 +107,14 @@ class Transfer:
     def spoilt(self) -> None:
         """What the file holds is not told by what went through in order."""
         self._digest = None
-        self._early.clear()
-        self._waiting = 0
+        self.let_go()
         self.fresh = False
+
+    def let_go(self) -> None:
+        """What waits need not wait any more."""
+        for piece in self._early.values():
+            self.ahead.gives(len(piece))
+        self._early.clear()
 
     def unplaced(self) -> None:
         """More was written than went through: the target copied it there."""
@@ -150,6 +175,7 @@ class Transfer:
 def told(route: Any, transfer: Transfer, tag: str, now: float, approval: str | None, good: bool) -> None:
     """Record a transfer that is over, and log it. @raise RecordError"""
     fields = transfer.fields(visible(tag), now, good)
+    transfer.let_go()
     route.record("transfer", fields)
     public = {name: value for name, value in fields.items() if name not in ("duration", "ranges")}
     route.event("transfer.finished", {**public, "seconds": fields["duration"], "approval": approval})

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoopd.protocols.ssh.transfers import AHEAD_MAX, RANGES_MAX, Transfer
+from hoopd.protocols.ssh.transfers import AHEAD_MAX, RANGES_MAX, Ahead, Transfer
 
 CONTENT = bytes(range(256)) * 4
 
@@ -97,10 +97,25 @@ def test_what_comes_early_is_bounded(size: int) -> None:
     piece = bytes(size)
     for number in range(1, AHEAD_MAX // 1024):
         one.moved(2 * number * size, piece)
-    assert one._waiting <= AHEAD_MAX
-    assert len(one._early) <= 1024
+        assert one.ahead.octets <= AHEAD_MAX
+        assert one.ahead.pieces == len(one._early) <= 1024
+    assert (one.ahead.octets, one.ahead.pieces) == (0, 0)
     assert one._ranges is None or len(one._ranges) <= RANGES_MAX
     assert fields(one)["sha256"] is None
+
+
+def test_the_files_of_a_channel_share_what_may_wait() -> None:
+    ahead = Ahead()
+    files = [Transfer(1, "upload", "sftp", "/x", 0.0, True, ahead=ahead) for _ in range(100)]
+    for one in files:
+        one.moved(1, bytes(AHEAD_MAX // 10))
+        assert ahead.octets <= AHEAD_MAX
+    assert sum(one.sequential for one in files) == 0
+    for one in files:
+        one.moved(0, b"x")
+        one.let_go()
+    assert (ahead.octets, ahead.pieces) == (0, 0)
+    assert [one.sequential for one in files] == [True] * 10 + [False] * 90
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10)), max_size=30))
