@@ -190,7 +190,7 @@ FRAMES: Mapping[str, Frame] = MappingProxyType(
                 "via": "sftp, scp or rsync",
                 "path": "at the target",
                 "name": "of scp: what its sender called it; the path is that of the command, and may be a directory",
-                "bytes": "how many went",
+                "bytes": "how many went; more than are in the file where parts were asked for again",
                 "sha256": "of them, in their order from the file's beginning; null where they did not come so",
                 "whole": "they are the whole file",
                 "ranges": "list of [from, to) in the file, where they are not all of it; at most 64",

@@ -282,7 +282,10 @@ def test_paramiko(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
     put, get, part = transfers(gateway, 3)
     assert put["path"] == f"{room}/in/p.part"
     for each in (put, get):
-        assert (each["bytes"], each["sha256"], each["whole"]) == (len(content), sha256(source), True)
+        assert (each["sha256"], each["whole"]) == (sha256(source), True)
+    assert put["bytes"] == len(content)
+    # it asks for some pieces twice when it is slow to find that it has asked for them
+    assert get["bytes"] >= len(content)
     assert (part["sha256"], part["whole"]) == (None, False)
 
 
