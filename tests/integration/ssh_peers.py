@@ -87,9 +87,17 @@ class PasswordHost(asyncssh.SSHServer):
 
 
 async def listen(host_key: Any, made: Callable[[], asyncssh.SSHServer]) -> Any:
-    """An asyncssh server on a free port, whose commands print that they ran."""
+    """An asyncssh server on a free port, whose commands print that they ran; C{wait} waits for a signal."""
 
     async def run(process: Any) -> None:
+        if process.command == "wait":
+            process.stdout.write("ready\n")
+            try:
+                await process.stdin.read()
+            except asyncssh.SignalReceived as caught:
+                process.stdout.write(f"caught {caught.signal}\n")
+                process.exit(9)
+                return
         process.stdout.write(f"ran {process.command}\n")
         process.exit(0)
 

@@ -1,10 +1,9 @@
-"""Other clients than OpenSSH's own, tools over ssh, auditors of its cryptography, and hostile peers, at a real gateway."""
+"""Other clients than OpenSSH's own, auditors of its cryptography, and hostile peers, at a real gateway."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -28,11 +27,6 @@ def gateway(server: SshServer) -> Iterator[SshGateway]:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
         started.hoopctl("ssh", "keys", "add", f"{key}.pub", who="user:priya")
         yield started
-
-
-def wrapper(gateway: SshGateway) -> str:
-    """ssh as tools call it, with everything that it needs."""
-    return " ".join(gateway.ssh_by_key_words(gateway.directory / "priya"))
 
 
 # -- clients -----------------------------------------------------------------------------------------------------
@@ -87,40 +81,6 @@ def test_openssh_with_each_cipher(gateway: SshGateway, cipher: str) -> None:
     content = "y" * 1_000_000
     done = gateway.ssh("user:priya", "cat", options=("-c", cipher, "-o", "RekeyLimit=256K"), text=content)
     assert (done.returncode, len(done.stdout)) == (0, len(content)), done.stderr
-
-
-# -- tools -------------------------------------------------------------------------------------------------------
-
-
-def test_rsync(gateway: SshGateway, tmp_path: Path) -> None:
-    source, there, back = (tmp_path / name for name in ("source", "there", "back"))
-    source.mkdir()
-    for number in range(20):
-        (source / f"f{number}").write_bytes(os.urandom(10_000))
-    for one, other in ((f"{source}/", f"web1@127.0.0.1:{there}/"), (f"web1@127.0.0.1:{there}/", f"{back}/")):
-        done = subprocess.run(
-            ["rsync", "-a", "-e", wrapper(gateway), one, other], capture_output=True, text=True, timeout=100
-        )
-        assert done.returncode == 0, done.stderr
-    assert subprocess.run(["diff", "-r", source, back]).returncode == 0
-
-
-def test_git(gateway: SshGateway, tmp_path: Path) -> None:
-    here, there, again = (tmp_path / name for name in ("here", "there.git", "again"))
-    environment = {**os.environ, "GIT_SSH_COMMAND": wrapper(gateway), "GIT_CONFIG_GLOBAL": "/dev/null"}
-
-    def git(*words: str) -> None:
-        done = subprocess.run(["git", *words], env=environment, capture_output=True, text=True, timeout=100)
-        assert done.returncode == 0, done.stderr
-
-    git("init", "-q", "--bare", str(there))
-    git("init", "-q", str(here))
-    (here / "file").write_text("content\n")
-    git("-C", str(here), "add", "file")
-    git("-C", str(here), "-c", "user.name=p", "-c", "user.email=p@x", "commit", "-qm", "one")
-    git("-C", str(here), "push", "-q", f"web1@127.0.0.1:{there}", "HEAD:refs/heads/main")
-    git("clone", "-q", "-b", "main", f"web1@127.0.0.1:{there}", str(again))
-    assert (again / "file").read_text() == "content\n"
 
 
 # -- cryptography ------------------------------------------------------------------------------------------------

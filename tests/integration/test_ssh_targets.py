@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 
 from tests.integration.ssh_peers import Loop, PasswordHost, listen
 from tests.integration.sshd import LOGIN, SshGateway, SshServer, new_key
-from tests.integration.tiny.running import until
+from tests.integration.tiny.running import PATIENCE, until
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 PASSWORD = "the host's own 6f1e"
@@ -254,6 +255,23 @@ def test_a_session_goes_on_while_the_host_renews_its_keys(gateway: SshGateway) -
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(content + b"after\n").digest()
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "USR1"])
+def test_signals_reach_the_command(gateway: SshGateway, name: str) -> None:
+    # sshd takes them for others than root only
+    async def talk() -> None:
+        async with asyncssh.connect(
+            "127.0.0.1", gateway.ssh_port, username="asks-plain", password=gateway.tokens["user:priya"],
+            known_hosts=str(gateway.known_hosts), config=None, agent_path=None, client_keys=None, login_timeout=60,
+        ) as connection:  # fmt: skip
+            process = await connection.create_process("wait")
+            assert await process.stdout.readline() == "ready\n"
+            process.send_signal(name)
+            done = await process.wait()
+            assert (done.stdout, done.exit_status) == (f"caught {name}\n", 9)
+
+    asyncio.run(asyncio.wait_for(talk(), PATIENCE))
 
 
 # -- what the listener shows -------------------------------------------------------------------------------------

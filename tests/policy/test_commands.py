@@ -20,7 +20,7 @@ allow.look = { who = ["group:ops"], do = ["exec"], commands = ["systemctl status
 allow.all  = { who = ["group:admins"], do = ["exec", "interpreter", "shell", "download"], logins = ["deploy", "app-*"] }
 hold.restart = { do = ["exec"], commands = ["systemctl restart *"], by = ["group:leads"] }
 deny.shadow = { do = ["exec"], commands = ["cat /etc/shadow"], why = "no" }
-deny.writes = { do = ["exec"], when = "size(op.writes) > 0" }
+deny.writes = { do = ["exec"], when = "op.writes.exists(each, each != '/dev/null')" }
 identity."user:priya" = { groups = ["ops"] }
 test."user:priya systemctl status nginx" = ["allow.look"]
 test."user:priya sudo systemctl restart nginx" = ["hold.restart"]
@@ -43,6 +43,8 @@ def decide(who: object, asked: Operation) -> Decision:
         ("cat /etc/shadow", "deny", ("web.deny.shadow",)),
         ("cat $x", "deny", ("web.deny.shadow",)),
         ("cat /etc/passwd > /tmp/x", "deny", ("web.deny.writes",)),
+        ("cat /etc/passwd > /dev/null 2>&1", "allow", ("web.allow.look",)),
+        ("cat /etc/passwd > $x", "deny", ("web.deny.writes",)),
         ("rm x", "deny", ()),
         ("(shell)", "deny", ()),
     ],
