@@ -340,6 +340,8 @@ class HeldOperation:
     facts: Mapping[str, Any] = _mapping()
     #: nobody is asked: it runs if it was asked for ahead with a reason that fits
     unreasoned: Unreasoned | None = None
+    #: requests that other operations of this session wait for: identical or not, this is none of them
+    apart: tuple[str, ...] = ()
 
 
 ApprovalState = Literal[

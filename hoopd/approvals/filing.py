@@ -77,7 +77,7 @@ class Filing:
 
         def park(tx: Any, id: str, now: float) -> Any:
             covering = self._covering(tx, session, identity, target, held, digest)
-            known = rows.open_with(tx, digest, identity.name)
+            known = [row for row in rows.open_with(tx, digest, identity.name) if row.approval.id not in held.apart]
             waiting = [row.approval for row in known if row.approval.state == "pending" and not self._over(row)]
             found = covering.approval or next((each for each in waiting if reasoned(each, held)), None)
             if found is not None:
@@ -209,7 +209,10 @@ class Filing:
         exact = [
             row.approval
             for row in rows.open_with(tx, digest, identity.name)
-            if row.approval.state == "approved" and not self._over(row) and reasoned(row.approval, held)
+            if row.approval.state == "approved"
+            and row.approval.id not in held.apart
+            and not self._over(row)
+            and reasoned(row.approval, held)
         ]
         several = [approval for approval in fit if approval.kind == "statements"]
         found = next(iter([*several, *exact, *fit]), None)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred, fail
+from attrs import define, evolve, frozen
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -60,6 +60,20 @@ class StillOpen(Denied):
 
 class Ticket(Denied):
     """The requester's connection does not wait: the request is open under the number that the error says."""
+
+
+@define(eq=False)
+class _Hold:
+    """One operation that is held.
+
+    @ivar approval: id of the request, once there is one.
+    @ivar waiting: for its decision.
+    @ivar withdrawn: why the requester gave it up, or empty.
+    """
+
+    approval: str = ""
+    waiting: Deferred[Any] | None = None
+    withdrawn: str = ""
 
 
 @frozen
@@ -111,9 +125,9 @@ class Route:
         self._durability = durability
         self._broken = ""
         self._last = 0
-        self._waiting: Deferred[Any] | None = None
-        self._withdrawn = ""
-        self._holding = False
+        self._holds: dict[int, _Hold] = {}
+        #: identical operations at once are requests of their own: each is asked for knowing those before it
+        self._asking = DeferredLock()
         self._open: set[str] = set()
         self._gathered: list[tuple[str, Mapping[str, Any]]] = []
         # deadlines are epoch seconds and the reactor's clock need not be: the session's start joins the two
@@ -211,8 +225,8 @@ class Route:
         present: Callable[[Approval], Awaitable[bool]],
         wait: float | None = None,
     ) -> Deferred[Approval | None]:
-        """Have C{held} approved and claim it; when this fires it may be recorded and forwarded, once. What break glass
-        skips is let pass by the broker, which writes it into the ledger first; what it does not skip is approved as ever.
+        """Have C{held} approved and claim it; when this fires it may be recorded and forwarded, once. Several may be held
+        at once, each a request of its own, decided and withdrawn by itself. What break glass skips is let pass by the broker, which writes it into the ledger first; what it does not skip is approved as ever.
 
         @param operation: its id in the recording.
         @param tell: called when the request is on file and waits.
@@ -223,17 +237,17 @@ class Route:
             Denied (refused, or in a transaction, or break glass is over), StillOpen, Ticket,
             Withdrawn, Unavailable, RecordError. Cancel it when the connection is gone: the request stays open.
         """
-        self._withdrawn = ""
-        self._holding = True
-        done = Deferred.fromCoroutine(self._hold(operation, held, in_transaction, tell, present, wait))
-        return done.addBoth(self._held)
+        hold = self._holds[operation] = _Hold()
+        done = Deferred.fromCoroutine(self._hold(hold, operation, held, in_transaction, tell, present, wait))
+        return done.addBoth(self._held, operation)
 
-    def _held(self, result: Any) -> Any:
-        self._holding = False
+    def _held(self, result: Any, operation: int) -> Any:
+        self._holds.pop(operation, None)
         return result
 
     async def _hold(
         self,
+        hold: _Hold,
         operation: int,
         held: HeldOperation,
         in_transaction: bool,
@@ -248,7 +262,7 @@ class Route:
         wait = longest if wait is None else min(wait, longest)
         if not held.holds and held.break_glass:
             self.held += 1
-            await self._let_pass(held)
+            await self._let_pass(hold, held)
             return None
         admission, approvals = self.admission, self.worker.approvals
         clock = self.worker.reactor
@@ -273,13 +287,13 @@ class Route:
                 )
             approval = covering.approval
         else:
-            approval = await approvals.request(admission.session, admission.token, held)
+            approval = await self._request(hold, held)
         self.hold_frame(operation, held, approval)
         if approval.state == "pending":
             if wait <= 0:
                 raise self._ticket(approval)
             tell(approval, describe(approval, self._now(), wait))
-            approval = await self._decided(approval, clock.seconds() + wait)
+            approval = await self._decided(hold, approval, clock.seconds() + wait)
             self._approval_frame(operation, approval)
         if approval.state not in ("approved", "granted"):
             raise _refused(approval, rules)
@@ -290,10 +304,10 @@ class Route:
                 rules,
                 "The approval stays good for a while. Repeat exactly this statement, and it will run, once.",
             )
-        if self._withdrawn:
-            await self._give_up(approval)
+        if hold.withdrawn:
+            await self._give_up(hold, approval)
         if held.break_glass:
-            await self._let_pass(held)
+            await self._let_pass(hold, held)
         claimed: Approval = await approvals.claim(admission.session, admission.token, approval.id, held)
         self._open.add(claimed.id)
         return claimed
@@ -302,10 +316,25 @@ class Route:
         """Seconds since the epoch, as the broker counts them."""
         return self.admission.started_at + self.worker.reactor.seconds() - self._began
 
-    async def _let_pass(self, held: HeldOperation) -> None:
+    async def _request(self, hold: _Hold, held: HeldOperation) -> Approval:
+        await self._asking.acquire()
+        try:
+            if hold.withdrawn:
+                raise Withdrawn("withdrawn", tuple(terms.rule for terms in held.holds))
+            admission = self.admission
+            apart = tuple(each.approval for each in self._holds.values() if each.approval)
+            asked: Approval = await self.worker.approvals.request(
+                admission.session, admission.token, evolve(held, apart=apart)
+            )
+            hold.approval = asked.id
+            return asked
+        finally:
+            self._asking.release()
+
+    async def _let_pass(self, hold: _Hold, held: HeldOperation) -> None:
         """@raise Denied: break glass is over, or does not skip this. @raise Unavailable: the broker is away"""
         await self.worker.break_glass.skip(self.admission.session, self.admission.token, held)
-        if self._withdrawn:
+        if hold.withdrawn:
             raise Withdrawn("withdrawn", held.skipped)
 
     def hold_frame(self, operation: int, held: HeldOperation, approval: Approval) -> None:
@@ -331,13 +360,13 @@ class Route:
         fields = {"operation": operation, "approval": approval.id, "state": approval.state, "votes": votes}
         self.record("approval", fields)
 
-    async def _decided(self, approval: Approval, until: float) -> Approval:
+    async def _decided(self, hold: _Hold, approval: Approval, until: float) -> Approval:
         clock = self.worker.reactor
         while True:
             waiting: Deferred[Approval] = self.worker.approvals.decided(approval.id)
-            self._waiting = waiting
+            hold.waiting = waiting
             timer = clock.callLater(max(0.0, until - clock.seconds()), waiting.cancel)
-            if self._withdrawn:
+            if hold.withdrawn:
                 waiting.cancel()
             try:
                 return await waiting
@@ -346,18 +375,17 @@ class Route:
                     raise self._still_open(approval)
                 await _pause(clock, RETRY)
             except CancelledError:
-                if self._withdrawn:
-                    await self._give_up(approval)
+                if hold.withdrawn:
+                    await self._give_up(hold, approval)
                 raise self._still_open(approval)
             finally:
-                self._waiting = None
+                hold.waiting = None
                 if timer.active():
                     timer.cancel()
 
-    async def _give_up(self, approval: Approval) -> None:
+    async def _give_up(self, hold: _Hold, approval: Approval) -> None:
         admission = self.admission
-        why = self._withdrawn
-        await self.worker.approvals.withdraw(admission.session, admission.token, approval.id, why)
+        await self.worker.approvals.withdraw(admission.session, admission.token, approval.id, hold.withdrawn)
         raise Withdrawn(f"withdrawn: {approval.id}", tuple(terms.rule for terms in approval.holds))
 
     def _ticket(self, approval: Approval) -> Ticket:
@@ -384,14 +412,14 @@ class Route:
             "(hoopctl approvals show says so), and it will run, once.",
         )
 
-    def withdraw(self, why: str) -> bool:
-        """The requester gives up what waits. @return: whether anything waited."""
-        if not self._holding:
-            return False
-        self._withdrawn = why
-        if self._waiting is not None:
-            self._waiting.cancel()
-        return True
+    def withdraw(self, why: str, operation: int | None = None) -> bool:
+        """The requester gives up what waits. @param operation: only this. @return: whether anything waited."""
+        holds = [hold for number, hold in self._holds.items() if operation in (None, number)]
+        for hold in holds:
+            hold.withdrawn = why
+            if hold.waiting is not None:
+                hold.waiting.cancel()
+        return bool(holds)
 
     def settle(self, approval: str, outcome: str, detail: str) -> None:
         """The outcome of a claimed operation: C{executed}, C{failed} or C{unknown}. Told once."""
@@ -412,9 +440,9 @@ class Route:
         """The session is over: what was claimed and has no answer is unknown, the recording is closed."""
         for approval in tuple(self._open):
             self.settle(approval, "unknown", why)
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.cancel()
+        for hold in list(self._holds.values()):
+            if hold.waiting is not None:
+                hold.waiting.cancel()
         counts = {"operations": self.operations, "denied": self.denied, "held": self.held}
         try:
             self.record("close", {"why": why, **counts, "by": "worker"})

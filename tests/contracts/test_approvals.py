@@ -181,6 +181,22 @@ class ApprovalsContract:
         await world.session("S-3", LARS)
         assert (await world.approvals.request("S-3", TOKEN, held("S-3"))).id not in (asked.id, anew.id)
 
+    async def test_what_others_of_the_session_wait_for_is_not_joined(self) -> None:
+        world = await self.world()
+        first = await world.approvals.request("S-1", TOKEN, held())
+        second = await world.approvals.request("S-1", TOKEN, held(apart=(first.id,)))
+        assert first.id != second.id
+        # in any order, each for one of them
+        await world.approvals.decide(second.id, LEA, True, "one of the two")
+        third = await world.approvals.request("S-1", TOKEN, held(apart=(first.id, second.id)))
+        assert third.state == "pending"
+        assert (await world.approvals.claim("S-1", TOKEN, second.id, held())).state == "claimed"
+        await self.denied(world.approvals.claim("S-1", TOKEN, first.id, held()))
+        await world.approvals.withdraw("S-1", TOKEN, third.id, "Ctrl-C")
+        assert (await world.approvals.show(first.id)).state == "pending"
+        # whoever waits for none of them joins, as after a broken connection
+        assert (await world.approvals.request("S-1", TOKEN, held())).id == first.id
+
     async def test_undecided_it_lapses(self) -> None:
         world = await self.world()
         asked = await world.approvals.request("S-1", TOKEN, held())

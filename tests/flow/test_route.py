@@ -130,6 +130,75 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(self.approvals.calls, [("request",), ("withdraw",)])
         self.assertFalse(self.route.withdraw("again"))
 
+    def several(self, *operations: int) -> list[Deferred[Any]]:
+        """Held at once; the request of operation 7 is A-7."""
+        self.asked: dict[str, HeldOperation] = {}
+        ids = iter(operations)
+
+        def request(session: str, token: Secret, held: HeldOperation) -> Deferred[Approval]:
+            id = f"A-{next(ids)}"
+            self.asked[id] = held
+            return succeed(evolve(self.approvals.approval("pending"), id=id))
+
+        def claim(session: str, token: Secret, approval: str, held: HeldOperation) -> Deferred[Approval]:
+            self.approvals.calls.append(("claim", approval))
+            return succeed(evolve(self.approvals.approval("claimed"), id=approval))
+
+        def withdraw(session: str, token: Secret, approval: str, why: str) -> Deferred[Approval]:
+            self.approvals.calls.append(("withdraw", approval, why))
+            return succeed(self.approvals.approval("cancelled"))
+
+        self.approvals.request, self.approvals.claim, self.approvals.withdraw = request, claim, withdraw  # type: ignore
+        tell = lambda *said: self.told.append(said)  # noqa: E731
+        return [self.route.hold(number, self.held, False, tell, self.is_present) for number in operations]
+
+    def test_several_wait_at_once_and_are_decided_in_any_order(self) -> None:
+        first, second, third = self.several(1, 2, 3)
+        self.assertEqual(len(self.told), 3)
+        self.assertEqual([held.apart for held in self.asked.values()], [(), ("A-1",), ("A-1", "A-2")])
+        approved = evolve(self.approvals.approval("approved"), id="A-3")
+        self.approvals.waiting[2].callback(approved)
+        self.assertEqual(self.successResultOf(third).id, "A-3")
+        self.assertTrue(self.route.withdraw("closed", 1))
+        self.failureResultOf(first, Withdrawn)
+        self.assertNoResult(second)
+        self.assertFalse(self.route.withdraw("closed", 1))
+        self.approvals.waiting[1].callback(evolve(approved, id="A-2"))
+        self.assertEqual(self.successResultOf(second).id, "A-2")
+        self.assertEqual(self.approvals.calls, [("claim", "A-3"), ("withdraw", "A-1", "closed"), ("claim", "A-2")])
+        self.assertFalse(self.route.withdraw("nothing waits"))
+
+    def test_all_that_waits_is_given_up_together(self) -> None:
+        holds = self.several(1, 2)
+        self.assertTrue(self.route.withdraw("goodbye"))
+        for each in holds:
+            self.failureResultOf(each, Withdrawn)
+        self.assertEqual([call[1] for call in self.approvals.calls], ["A-1", "A-2"])
+
+    def test_requests_are_asked_for_one_after_the_other_each_knowing_those_before(self) -> None:
+        self.several()
+        answers: list[Deferred[Approval]] = []
+        asked: list[HeldOperation] = []
+
+        def request(session: str, token: Secret, held: HeldOperation) -> Deferred[Approval]:
+            asked.append(held)
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.approvals.request = request  # type: ignore[method-assign]
+        holds = [self.route.hold(n, self.held, False, lambda *said: None, self.is_present) for n in (1, 2, 3, 4)]
+        self.assertEqual(len(asked), 1)
+        # given up before it was asked for: it never is
+        self.route.withdraw("closed", 2)
+        holds[2].cancel()
+        self.failureResultOf(holds[2])
+        answers[0].callback(self.approvals.approval("pending"))
+        self.failureResultOf(holds[1], Withdrawn)
+        self.assertEqual([each.apart for each in asked], [(), ("A-1",)])
+        answers[1].errback(Failure(Unavailable("away")))
+        self.failureResultOf(holds[3], Unavailable)
+        self.assertNoResult(holds[0])
+
     def test_a_client_that_is_gone_claims_nothing(self) -> None:
         done = self.hold()
         self.present = False

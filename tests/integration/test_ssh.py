@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,12 +10,12 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.sshd import LOGIN, SshGateway, SshServer
+from tests.integration.sshd import LOGIN, POLICY, SshGateway, SshServer
 from tests.integration.tiny.running import until
 
 
@@ -212,6 +213,106 @@ def test_several_channels_of_one_connection(gateway: SshGateway, tmp_path: Path)
     finally:
         subprocess.run(["ssh", "-F", "none", "-S", str(control), "-O", "exit", "web1@127.0.0.1"], capture_output=True)
         master.wait(20)
+
+
+@contextlib.contextmanager
+def shared(gateway: SshGateway, control: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """One connection of user:priya; what is yielded runs a command over it."""
+    master = subprocess.Popen(
+        ["sshpass", "-e", "-P", "Token:", "ssh", *gateway.ssh_words("-M", "-S", str(control), "-N"), "web1@127.0.0.1"],
+        env=gateway.ssh_environment("user:priya"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    words = ["ssh", "-F", "none", "-S", str(control), "-p", str(gateway.ssh_port)]
+
+    def run(command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*words, "web1@127.0.0.1", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    try:
+        until(control.exists, "the master is there")
+        yield run
+    finally:
+        subprocess.run([*words, "-O", "exit", "web1@127.0.0.1"], capture_output=True)
+        master.wait(20)
+
+
+def test_several_holds_at_once_on_one_connection(gateway: SshGateway, tmp_path: Path) -> None:
+    marks = [tmp_path / f"mark{number}" for number in range(4)]
+    with shared(gateway, tmp_path / "control") as run:
+        waiting = [run(f"touch {mark}") for mark in marks]
+        requests = [held(gateway, each) for each in waiting]
+        assert len(set(requests)) == 4
+        assert {gateway.json("approvals", "show", each)["state"] for each in requests} == {"pending"}
+        # beside them the connection is as fast as ever
+        assert run("echo beside").communicate(timeout=30)[0] == "beside\n"
+        # in another order, one refused, one given up by closing its channel
+        gateway.hoopctl("approvals", "approve", requests[2], "--reason", "go", who="user:lee")
+        waiting[2].communicate(timeout=30)
+        assert [mark.exists() for mark in marks] == [False, False, True, False]
+        gateway.hoopctl("approvals", "deny", requests[0], "--reason", "no", who="user:lee")
+        assert "no" in waiting[0].communicate(timeout=30)[0]
+        waiting[3].send_signal(signal.SIGINT)
+        waiting[3].communicate(timeout=30)
+        until(lambda: gateway.json("approvals", "show", requests[3])["state"] == "cancelled", "it is withdrawn")
+        assert gateway.json("approvals", "show", requests[1])["state"] == "pending"
+        gateway.hoopctl("approvals", "approve", requests[1], "--reason", "go", who="user:lee")
+        waiting[1].communicate(timeout=30)
+    assert [each.returncode for each in waiting[:3]] == [126, 0, 0]
+    assert [mark.exists() for mark in marks] == [False, True, True, False]
+
+
+def test_identical_commands_at_once_are_requests_of_their_own(gateway: SshGateway, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    gateway.policy(POLICY.replace("touch *", "tee *"))
+    gateway.reload()
+    with shared(gateway, tmp_path / "control") as run:
+        waiting = [run(f"tee -a {log} <<< run") for _ in range(3)]
+        requests = [held(gateway, each) for each in waiting]
+        assert len(set(requests)) == 3
+        for request in reversed(requests):
+            gateway.hoopctl("approvals", "approve", request, "--reason", "go", who="user:lee")
+        for each in waiting:
+            assert "run\n" in each.communicate(timeout=30)[0]
+    assert log.read_text() == "run\n" * 3
+    gateway.policy(POLICY)
+    gateway.reload()
+
+
+def test_whoever_interrupts_withdraws(gateway: SshGateway, tmp_path: Path) -> None:
+    waiting = subprocess.Popen(
+        ["setsid", "-w", "sshpass", "-e", "-P", "Token:", "ssh", *gateway.ssh_words(), "web1@127.0.0.1",
+         f"touch {tmp_path / 'never'}"],
+        env=gateway.ssh_environment("user:priya"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    request = held(gateway, waiting)
+    client = subprocess.run(["pgrep", "-fx", f"ssh .* touch {tmp_path / 'never'}"], capture_output=True, text=True)
+    os.kill(int(client.stdout.split()[0]), signal.SIGINT)
+    waiting.communicate(timeout=30)
+    until(lambda: gateway.json("approvals", "show", request)["state"] == "cancelled", "it is withdrawn")
+
+
+def test_a_broker_that_dies_over_several_holds_lets_each_run_once(gateway: SshGateway, tmp_path: Path) -> None:
+    marks = [tmp_path / f"mark{number}" for number in range(3)]
+    with shared(gateway, tmp_path / "control") as run:
+        waiting = [run(f"touch {mark}") for mark in marks]
+        requests = [held(gateway, each) for each in waiting]
+        gateway.kill_broker()
+        for request in reversed(requests):
+            gateway.hoopctl("approvals", "approve", request, "--reason", "go", who="user:lee")
+        for each in waiting:
+            each.communicate(timeout=60)
+    assert [each.returncode for each in waiting] == [0, 0, 0]
+    assert all(mark.exists() for mark in marks)
+    until(
+        lambda: {gateway.json("approvals", "show", each)["state"] for each in requests} == {"executed"},
+        "each ran and is settled",
+    )
 
 
 def test_a_slow_reader_costs_bounded_memory_and_loses_nothing(gateway: SshGateway) -> None:

@@ -103,6 +103,8 @@ class ClientConnection(ServerTransport):
         """Conch's name: the client says why it goes."""
         self._over = self._over or "the client said goodbye"
         self._ended = True
+        if self._relay is not None:
+            self._relay.leave()
         self._close(self._over)
         self._linger()
 

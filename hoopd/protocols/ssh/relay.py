@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.display import visible
-from hoopd.errors import HoopdError, TargetError, Unavailable
-from hoopd.flow.route import Notice, Route, Withdrawn
+from hoopd.errors import Denied, HoopdError, TargetError, Unavailable
+from hoopd.flow.route import Notice, Route
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.ssh.channels import Leg
 from hoopd.protocols.ssh.permission import Ask, Judged, Permission
@@ -62,8 +62,8 @@ class Relay:
         self._over = ""
         self._target: TargetConnection | None = None
         self._connecting: Deferred[TargetConnection] | None = None
-        self._holds: list[Ask] = []
-        self._holding: Deferred[Any] | None = None
+        #: what waits for approval: as many at once as there may be channels
+        self._holds: dict[Ask, Deferred[Any]] = {}
         config = self._worker.config
         self.route = Route(self._worker, admission, self._worker.recorder(admission), config.durability)
         permission = Permission(admission.session, self.route, self._judge, lambda: self.core.context())
@@ -170,32 +170,23 @@ class Relay:
             synced.addCallbacks(lambda _: self._released(ask, None), lambda failure: self._failed(ask, failure))
             synced.addErrback(self._broke)
             return
-        # one at a time: people decide on one after another as well
-        self._holds.append(ask)
-        if len(self._holds) == 1:
-            self._hold(ask)
-
-    def _hold(self, ask: Ask) -> None:
-        assert ask.held is not None
-        self._holding = holding = self.route.hold(
+        if len(self._holds) >= self._worker.config.max_channels:
+            # each channel waits for one at most: what opens channels could be asked for without end
+            self.core.permission.refused(ask, Denied("too many operations of this connection wait for approval"))
+            return
+        holding = self.route.hold(
             ask.number,
             ask.held,
             False,
             lambda approval, notice: self._tell(ask, notice),
             lambda approval: self._present(ask, approval),
         )
+        self._holds[ask] = holding
         holding.addCallbacks(
             lambda approval: self._released(ask, approval.id if approval is not None else None),
             lambda failure: self._failed(ask, failure),
         )
-        holding.addErrback(self._broke).addBoth(self._next, ask)
-
-    def _next(self, result: Any, ask: Ask) -> None:
-        self._holding = None
-        if ask in self._holds:
-            self._holds.remove(ask)
-        if self._holds and not self._over:
-            self._hold(self._holds[0])
+        holding.addErrback(self._broke).addBoth(lambda _: self._holds.pop(ask, None))
 
     def _tell(self, ask: Ask, notice: Notice) -> None:
         if self._over or ask.tell is None:
@@ -235,11 +226,12 @@ class Relay:
 
     def _withdraw(self, channel: int, why: str) -> None:
         for ask in [each for each in self._holds if each.channel == channel]:
-            if ask is self._holds[0]:
-                self.route.withdraw(why)
-            else:
-                self._holds.remove(ask)
-                self.core.permission.refused(ask, Withdrawn(why))
+            self.route.withdraw(why, ask.number)
+
+    def leave(self) -> None:
+        """The client says goodbye, as ssh does on Ctrl-C: what waits is given up. Of one that vanishes it stays open."""
+        if not self._over:
+            self.route.withdraw("the requester left")
 
     # -- end ---------------------------------------------------------------------------------------------------
 
@@ -256,8 +248,8 @@ class Relay:
         if connecting is not None:
             connecting.addErrback(lambda failure: None)
             connecting.cancel()
-        holding, self._holding = self._holding, None
-        if holding is not None:
+        holds, self._holds = self._holds, {}
+        for holding in holds.values():
             holding.cancel()
         target, self._target = self._target, None
         if target is not None:

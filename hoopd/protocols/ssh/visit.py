@@ -137,6 +137,9 @@ class Visit:
 
     # -- end ---------------------------------------------------------------------------------------------------
 
+    def leave(self) -> None:
+        """The client says goodbye: nothing of theirs waits here."""
+
     def close(self, why: str) -> None:
         """Give everything back. Runs once."""
         if self._over:
