@@ -5,6 +5,7 @@ Not the compiler, and no part of a compiled module. Types are only in annotation
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,3 +19,7 @@ def cfunc(function: T) -> T:
 
 def inline(function: T) -> T:
     return function
+
+
+def exceptval(value: int, *, check: bool) -> Callable[[T], T]:
+    return inline

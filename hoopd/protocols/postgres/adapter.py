@@ -26,6 +26,7 @@ from hoopd.protocols.postgres.opening import Opening
 from hoopd.protocols.postgres.proving import Proving
 from hoopd.protocols.postgres.relay import Relay
 from hoopd.protocols.postgres.startup import ClientStartup, Login
+from hoopd.protocols.tls import widen
 from hoopd.secret import Secret
 from hoopd.sql.catalogue import Catalogue
 from hoopd.values import Peer, Proof
@@ -49,7 +50,7 @@ class ClientConnection(Protocol):
         self._worker = factory.worker
         self._host = getattr(peer_address, "host", "")
         self._port = getattr(peer_address, "port", 0)
-        self._startup = ClientStartup(self._worker.tls is not None, self._worker.config.server_names)
+        self._startup = ClientStartup(factory.tls is not None, self._worker.config.server_names)
         self._phase: Callable[[bytes], None] = self._starting
         self._encrypted = False
         self._direct = False
@@ -67,6 +68,7 @@ class ClientConnection(Protocol):
 
     def connectionMade(self) -> None:
         self._factory.liveness.keep(self.transport)
+        widen(self.transport)
         self._worker.opened(self)
         self._factory.unproven.arrived(self)
         self._timer = self._worker.reactor.callLater(self._worker.config.login_timeout, self._too_slow)
@@ -170,7 +172,7 @@ class ClientConnection(Protocol):
                     if event.answer:
                         self.transport.write(event.answer)
                     self._direct = event.direct
-                    self.transport.startTLS(self._worker.tls)
+                    self.transport.startTLS(self._factory.tls)
                     if event.direct:
                         # the ClientHello came before TLS was there to read it
                         self.transport.protocol.dataReceived(data)
@@ -266,6 +268,9 @@ class ClientConnection(Protocol):
         self.session, self.identified = admission.session, (admission.session, admission.token)
         self._running = None
         self._logged_in()
+        # there may be a thousand sessions: what only the login needed goes
+        del self._startup
+        self._certificates, self._proving = (), None
         self._relay = Relay(self._factory, opening, self.transport, self._guarded, self._finish)
         self._phase = self._relay_bytes
         self._relay.begin()

@@ -145,7 +145,7 @@ class Ahead:
             lambda: worker.masker,
             admission.session,
             opening.database,
-            dict(ready.parameters),
+            ready.parameters,
             self._login.reason,
             worker.reactor.seconds,
             self._login.search_path,

@@ -32,7 +32,6 @@ Redact = Callable[[bytes], "bytes | None"]
 #: per column: what is done to a value, or None
 Masks = Sequence["Redact | None"]
 
-_unpack_signed = Struct(">i").unpack_from
 _unpack_unsigned = Struct(">I").unpack_from
 _pack_signed = Struct(">i").pack_into
 
@@ -43,40 +42,53 @@ _LAST4 = 2
 _NULL = 3
 _CALL = 4
 
+#: the length -1, read as an unsigned number
+_NULL_LENGTH = 0xFFFFFFFF
+
 _MALFORMED = "the target sent a malformed row"
 _UNLIKE = "the target sent a row unlike its description"
 
 
 @cython.cfunc
 @cython.inline
-def _signed(buffer: bytes, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
-    """The signed 32-bit number at C{at}. @raise IndexError, StructError: it is not wholly there"""
-    if cython.compiled:
-        first: cython.Py_ssize_t = buffer[at]
-        if first >= 0x80:
-            first -= 0x100
-        return first * 0x1000000 + ((buffer[at + 1] << 16) | (buffer[at + 2] << 8) | buffer[at + 3])
-    return _unpack_signed(buffer, at)[0]
-
-
-@cython.cfunc
-@cython.inline
+@cython.exceptval(-1, check=False)
 def _unsigned(buffer: bytes, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """The unsigned 32-bit number at C{at}. @raise IndexError, StructError: it is not wholly there"""
     if cython.compiled:
-        first: cython.Py_ssize_t = buffer[at]
-        return (first << 24) | (buffer[at + 1] << 16) | (buffer[at + 2] << 8) | buffer[at + 3]
+        if at < 0 or len(buffer) - at < 4:
+            raise IndexError
+        here: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(buffer)) + at
+        first: cython.Py_ssize_t = here[0]
+        return (first << 24) | (here[1] << 16) | (here[2] << 8) | here[3]
     return _unpack_unsigned(buffer, at)[0]
 
 
 @cython.cfunc
 @cython.inline
-def _put_signed(out: bytearray, at: cython.Py_ssize_t, number: cython.Py_ssize_t) -> cython.Py_ssize_t:
+@cython.exceptval(-1, check=False)
+def _short(buffer: bytes, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """The unsigned 16-bit number at C{at}. @raise IndexError: it is not wholly there"""
     if cython.compiled:
-        out[at] = (number >> 24) & 0xFF
-        out[at + 1] = (number >> 16) & 0xFF
-        out[at + 2] = (number >> 8) & 0xFF
-        out[at + 3] = number & 0xFF
+        if at < 0 or len(buffer) - at < 2:
+            raise IndexError
+        here: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(buffer)) + at
+        return (cython.cast(cython.Py_ssize_t, here[0]) << 8) | here[1]
+    return (buffer[at] << 8) | buffer[at + 1]
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=False)
+def _put_signed(out: bytearray, at: cython.Py_ssize_t, number: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """@return: where it ends. @raise IndexError, StructError: it does not fit"""
+    if cython.compiled:
+        if at < 0 or len(out) - at < 4:
+            raise IndexError
+        here: cython.p_uchar = cython.cast(cython.p_uchar, PyByteArray_AS_STRING(out)) + at
+        here[0] = (number >> 24) & 0xFF
+        here[1] = (number >> 16) & 0xFF
+        here[2] = (number >> 8) & 0xFF
+        here[3] = number & 0xFF
     else:
         _pack_signed(out, at, number)
     return at + 4
@@ -84,6 +96,7 @@ def _put_signed(out: bytearray, at: cython.Py_ssize_t, number: cython.Py_ssize_t
 
 @cython.cfunc
 @cython.inline
+@cython.exceptval(-1, check=False)
 def _put(
     out: bytearray,
     filled: cython.Py_ssize_t,
@@ -95,11 +108,48 @@ def _put(
     count: cython.Py_ssize_t = stop - start
     if start < 0 or count < 0 or stop > len(buffer) or filled < 0 or count > len(out) - filled:
         raise IndexError
+    if count == 0:
+        return filled
     if cython.compiled:
         memcpy(PyByteArray_AS_STRING(out) + filled, PyBytes_AS_STRING(buffer) + start, count)
     else:
         out[filled : filled + count] = buffer[start:stop]
     return filled + count
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=False)
+def _put_stars(
+    out: bytearray, filled: cython.Py_ssize_t, stars: bytes, buffer: bytes, end: cython.Py_ssize_t, tail: cython.bint
+) -> cython.Py_ssize_t:
+    """Four asterisks as a value, with the four bytes before C{end} behind them if C{tail}.
+
+    @return: where it ends. @raise IndexError, StructError: it does not fit
+    """
+    filled = _put_signed(out, filled, 8 if tail else 4)
+    if cython.compiled:
+        if filled < 0 or len(stars) != 4 or len(out) - filled < 8 or end < 4 or end > len(buffer):
+            raise IndexError
+        here: cython.p_char = PyByteArray_AS_STRING(out) + filled
+        memcpy(here, PyBytes_AS_STRING(stars), 4)
+        if tail:
+            memcpy(here + 4, PyBytes_AS_STRING(buffer) + end - 4, 4)
+            return filled + 8
+        return filled + 4
+    filled = _put(out, filled, stars, 0, 4)
+    return _put(out, filled, buffer, end - 4, end) if tail else filled
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-1, check=False)
+def _kind_at(kinds: bytearray, number: cython.Py_ssize_t) -> cython.int:
+    if cython.compiled:
+        if number < 0 or number >= len(kinds):
+            raise IndexError
+        return cython.cast(cython.p_uchar, PyByteArray_AS_STRING(kinds))[number]
+    return kinds[number]
 
 
 def _kind(mask: Redact | None) -> int:
@@ -174,6 +224,7 @@ def mask_rows(buffer: bytes, at: cython.Py_ssize_t, stop: cython.Py_ssize_t, mas
     to_last4: cython.int = _LAST4
     to_null: cython.int = _NULL
     minimum: cython.Py_ssize_t = LAST4_MINIMUM
+    null: cython.Py_ssize_t = _NULL_LENGTH
     stars: bytes = FULL
 
     # Room for what a row may come to is made before anything of it is written: what is kept of it, its header, and for
@@ -196,7 +247,7 @@ def mask_rows(buffer: bytes, at: cython.Py_ssize_t, stop: cython.Py_ssize_t, mas
             length = _unsigned(buffer, at + 1)
             if length < 6 or length > stop - at - 1:
                 raise TargetError(_MALFORMED)
-            if ((buffer[at + 5] << 8) | buffer[at + 6]) != width:
+            if _short(buffer, at + 5) != width:
                 raise TargetError(_UNLIKE)
             end = at + 1 + length
             need = length + 8 * width + 16
@@ -209,29 +260,25 @@ def mask_rows(buffer: bytes, at: cython.Py_ssize_t, stop: cython.Py_ssize_t, mas
             for number in range(width):
                 if end - position < 4:
                     raise TargetError(_MALFORMED)
-                size = _signed(buffer, position)
+                size = _unsigned(buffer, position)
                 here = position
                 position += 4
-                if size < 0:
-                    if size != -1:
-                        raise TargetError(_MALFORMED)
+                if size == null:
                     continue
+                # any other that is below zero is, read so, longer than every row
                 if size > end - position:
                     raise TargetError(_MALFORMED)
                 position += size
-                kind = kinds[number]
+                kind = _kind_at(kinds, number)
                 if kind == to_keep:
                     continue
                 # one copy takes what is unchanged since the last masked value
                 filled = _put(out, filled, buffer, copied, here)
                 copied = position
                 if kind == to_last4 and size >= minimum and _tail_is_ascii(buffer, position):
-                    filled = _put_signed(out, filled, 8)
-                    filled = _put(out, filled, stars, 0, 4)
-                    filled = _put(out, filled, buffer, position - 4, position)
+                    filled = _put_stars(out, filled, stars, buffer, position, True)
                 elif kind == to_full or (kind == to_last4 and size < minimum):
-                    filled = _put_signed(out, filled, 4)
-                    filled = _put(out, filled, stars, 0, 4)
+                    filled = _put_stars(out, filled, stars, buffer, position, False)
                 elif kind == to_null:
                     filled = _put_signed(out, filled, -1)
                 else:
@@ -258,6 +305,12 @@ def mask_rows(buffer: bytes, at: cython.Py_ssize_t, stop: cython.Py_ssize_t, mas
 
 @cython.cfunc
 @cython.inline
+@cython.exceptval(-1, check=False)
 def _tail_is_ascii(buffer: bytes, end: cython.Py_ssize_t) -> cython.bint:
     """Whether the four bytes before C{end} are whole characters."""
+    if cython.compiled:
+        if end < 4 or end > len(buffer):
+            raise IndexError
+        here: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(buffer)) + end
+        return ((here - 4)[0] | (here - 3)[0] | (here - 2)[0] | (here - 1)[0]) < 0x80
     return (buffer[end - 4] | buffer[end - 3] | buffer[end - 2] | buffer[end - 1]) < 0x80

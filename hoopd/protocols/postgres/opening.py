@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -49,7 +50,8 @@ class Opening:
         @raise TargetError, Unavailable, RecordError: what is behind us, or of us, is away.
         """
         worker, login = self._factory.worker, self.login
-        self.admission = admission = await worker.sessions.admit(proof, login.target, "postgres")
+        admitted = await worker.sessions.admit(proof, login.target, "postgres")
+        self.admission = admission = evolve(admitted, target=self._factory.known(admitted.target))
         self.route = Route(worker, admission, worker.recorder(admission), worker.config.durability)
         self._still_wanted()
         self.database = self._database(admission)

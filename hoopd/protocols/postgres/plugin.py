@@ -20,15 +20,17 @@ from hoopd.protocols.postgres.ahead import Ahead
 from hoopd.protocols.postgres.catalogue_reader import Catalogues
 from hoopd.protocols.postgres.judgement import Judgement
 from hoopd.protocols.postgres.session import CoreLimits
+from hoopd.protocols.tls import Gathered
 from hoopd.protocols.unproven import Unproven
 from hoopd.secret import Secret
 from hoopd.sql.pool import ParserPool
-from hoopd.values import Asked
+from hoopd.values import Asked, Target
 
 
 class PostgresFactory(Factory):
     """
     @param worker: L{hoopd.interfaces.IWorker}
+    @ivar tls: of the client's leg, or None where there is none.
     @ivar cache: judgements, shared by all sessions of this worker.
     @ivar liveness: how peers that vanished are found, on both legs.
     @ivar unproven: clients without login.
@@ -38,6 +40,7 @@ class PostgresFactory(Factory):
 
     def __init__(self, worker: Any, limits: Limits) -> None:
         self.worker = worker
+        self.tls = None if worker.tls is None else Gathered(worker.tls)
         self.cache: Judgements[Judgement] = Judgements(weigh=lambda made: made.weight)
         self.liveness = liveness(limits)
         self.catalogues = Catalogues(worker, limits.catalogue_poll, self.liveness)
@@ -54,6 +57,13 @@ class PostgresFactory(Factory):
             loud_bytes=worker.config.break_glass_bytes,
         )
         self.unproven = Unproven(worker.config.max_unauthenticated)
+        self._targets: dict[str, Target] = {}
+
+    def known(self, target: Target) -> Target:
+        """The same, as one object for all sessions: authorities alone are some KiB."""
+        if self._targets.get(target.name) != target:
+            self._targets[target.name] = target
+        return self._targets[target.name]
 
     def buildProtocol(self, addr: Any) -> ClientConnection:
         return ClientConnection(self, addr)

@@ -39,10 +39,6 @@ from hoopd.sql.grammar import Unparsed
 from hoopd.values import Approval, HeldOperation
 from hoopd.values import Opening as GlassOpening
 
-#: What PostgreSQL sends when its buffer is full comes in pieces of 8 KiB: more is right behind them.
-BULK = 8192
-#: bytes that wait for more of their kind; one read of the socket is 64 KiB
-TOGETHER = 64 * 1024
 #: seconds that a target has to stop a statement whose time is over; after that the session ends, whose end it notices
 STOPS_WITHIN = 10.0
 
@@ -87,9 +83,6 @@ class Relay:
         self._outgoing: list[bytes] = []
         self._outgoing_size = 0
         self._syncing = False
-        self._arrived: list[bytes] = []
-        self._arrived_size = 0
-        self._arriving: Any = None
         self._timed: Run | None = None
         self._timer: Any = None
         worker = factory.worker
@@ -110,7 +103,7 @@ class Relay:
                 lambda: worker.masker,
                 admission.session,
                 opening.database,
-                dict(self._ready.parameters),
+                self._ready.parameters,
                 opening.login.reason,
                 worker.reactor.seconds,
                 opening.login.search_path,
@@ -161,7 +154,6 @@ class Relay:
         """Carry no more; what the client may still have goes out."""
         self._over = True
         self._time(None, 0.0)
-        self._treat_arrived()
         state = self.core.state
         if not client_gone:
             if self._recorded():
@@ -198,30 +190,14 @@ class Relay:
         self._carry()
 
     def _target_bytes(self, data: bytes) -> None:
-        """TLS hands over one record at a time; those of a long result are treated together."""
-        if self._over:
-            return
-        self._arrived.append(data)
-        self._arrived_size += len(data)
-        if len(data) < BULK or self._arrived_size >= TOGETHER:
-            self._treat_arrived()
-        elif self._arriving is None:
-            self._arriving = self._factory.worker.reactor.callLater(0, self._treat_arrived)
-
-    def _treat_arrived(self) -> None:
-        arriving, self._arriving = self._arriving, None
-        if arriving is not None and arriving.active():
-            arriving.cancel()
-        arrived, self._arrived, self._arrived_size = self._arrived, [], 0
-        if arrived and not self._over:
-            self._guarded(self._from_target, b"".join(arrived))
+        if not self._over:
+            self._guarded(self._from_target, data)
 
     def _from_target(self, data: bytes) -> None:
         self.core.target_bytes(data)
         self._carry()
 
     def _target_lost(self, why: str) -> None:
-        self._treat_arrived()
         self._finish(TargetError(why), why)
 
     def catalogue_changed(self, catalogue: Any) -> None:

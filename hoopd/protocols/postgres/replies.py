@@ -39,34 +39,14 @@ class Replies:
         self.state = state
         self.results = Results(state)
         self._wraps = Wraps(state, self.results, self._record_error)
-        self._methods = {
-            b"1"[0]: self._completed("parse"),
-            b"2"[0]: self._completed("bind"),
-            b"3"[0]: self._completed("close"),
-            b"t"[0]: self._parameters,
-            b"T"[0]: self._row_description,
-            b"n"[0]: self._no_data,
-            b"C"[0]: self._command_complete,
-            b"I"[0]: self._empty_query,
-            b"s"[0]: self._suspended,
-            b"E"[0]: self._error,
-            b"Z"[0]: self._ready,
-            b"S"[0]: self._parameter_status,
-            b"N"[0]: self._notice,
-            b"A"[0]: self._notification,
-            b"G"[0]: self._copy_in,
-            b"H"[0]: self._copy_out,
-            b"c"[0]: self._copy_done,
-            b"V"[0]: self._function_result,
-        }
 
     def treat(self, kind: int, buffer: bytes, at: int, end: int) -> None:
         """Treat one message that is neither DataRow nor CopyData. @raise TargetError"""
-        method = self._methods.get(kind)
+        method = _METHODS.get(kind)
         if method is None:
             raise TargetError(f"the target sent a message that is not expected: {bytes((kind,))!r}")
         try:
-            method(buffer, at, end)
+            method(self, buffer, at, end)
         except PeerError as error:
             raise TargetError(f"the target broke the protocol: {error}") from None
 
@@ -85,15 +65,21 @@ class Replies:
 
     # -- what completes ----------------------------------------------------------------------------------------
 
-    def _completed(self, kind: str) -> Callable[[bytes, int, int], None]:
-        def treat(buffer: bytes, at: int, end: int) -> None:
-            expected = self._head(kind)
-            self.state.fifo.popleft()
-            if expected.change is not None:
-                expected.change.settle(True)
-            self._tell(expected, buffer[at:end])
+    def _completed(self, kind: str, octets: bytes) -> None:
+        expected = self._head(kind)
+        self.state.fifo.popleft()
+        if expected.change is not None:
+            expected.change.settle(True)
+        self._tell(expected, octets)
 
-        return treat
+    def _parse_complete(self, buffer: bytes, at: int, end: int) -> None:
+        self._completed("parse", buffer[at:end])
+
+    def _bind_complete(self, buffer: bytes, at: int, end: int) -> None:
+        self._completed("bind", buffer[at:end])
+
+    def _close_complete(self, buffer: bytes, at: int, end: int) -> None:
+        self._completed("close", buffer[at:end])
 
     def _parameters(self, buffer: bytes, at: int, end: int) -> None:
         self._tell(self._head("describe"), buffer[at:end])
@@ -448,3 +434,24 @@ class Replies:
 
 
 _NOTICE_FIELDS = {"S": "severity", "C": "code", "M": "text"}
+
+_METHODS: dict[int, Callable[[Replies, bytes, int, int], None]] = {
+    b"1"[0]: Replies._parse_complete,
+    b"2"[0]: Replies._bind_complete,
+    b"3"[0]: Replies._close_complete,
+    b"t"[0]: Replies._parameters,
+    b"T"[0]: Replies._row_description,
+    b"n"[0]: Replies._no_data,
+    b"C"[0]: Replies._command_complete,
+    b"I"[0]: Replies._empty_query,
+    b"s"[0]: Replies._suspended,
+    b"E"[0]: Replies._error,
+    b"Z"[0]: Replies._ready,
+    b"S"[0]: Replies._parameter_status,
+    b"N"[0]: Replies._notice,
+    b"A"[0]: Replies._notification,
+    b"G"[0]: Replies._copy_in,
+    b"H"[0]: Replies._copy_out,
+    b"c"[0]: Replies._copy_done,
+    b"V"[0]: Replies._function_result,
+}

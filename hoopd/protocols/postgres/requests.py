@@ -8,6 +8,7 @@ come first) is left where it is: its method returns False and is called again. S
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from hoopd.display import utc
@@ -42,21 +43,6 @@ class Requests:
     def __init__(self, state: State) -> None:
         self.state = state
         self._permission = Permission(state)
-        self._methods = {
-            b"Q"[0]: self._query,
-            b"P"[0]: self._parse,
-            b"B"[0]: self._bind,
-            b"D"[0]: self._describe,
-            b"E"[0]: self._execute,
-            b"C"[0]: self._close,
-            b"H"[0]: self._flush,
-            b"S"[0]: self._sync,
-            b"F"[0]: self._function_call,
-            b"d"[0]: self._copy_data,
-            b"c"[0]: self._copy_done,
-            b"f"[0]: self._copy_done,
-            b"X"[0]: self._terminate,
-        }
 
     def treat(self, kind: int, buffer: bytes, at: int, end: int) -> bool:
         """Treat the message C{buffer[at:end]}. @return: False if it cannot be treated yet. @raise PeerError"""
@@ -65,7 +51,7 @@ class Requests:
             return False
         if state.copy_in is not None and kind not in _DURING_COPY:
             raise PeerError("a COPY reads from the client: only its data may come")
-        return self._methods[kind](buffer, at, end)
+        return _METHODS[kind](self, buffer, at, end)
 
     # -- simple protocol ---------------------------------------------------------------------------------------
 
@@ -482,3 +468,20 @@ def _needs_columns(run: Run) -> bool:
     if judged is None or "copy-out" in judged.statement.classes:
         return False
     return judged.opaque
+
+
+_METHODS: dict[int, Callable[[Requests, bytes, int, int], bool]] = {
+    b"Q"[0]: Requests._query,
+    b"P"[0]: Requests._parse,
+    b"B"[0]: Requests._bind,
+    b"D"[0]: Requests._describe,
+    b"E"[0]: Requests._execute,
+    b"C"[0]: Requests._close,
+    b"H"[0]: Requests._flush,
+    b"S"[0]: Requests._sync,
+    b"F"[0]: Requests._function_call,
+    b"d"[0]: Requests._copy_data,
+    b"c"[0]: Requests._copy_done,
+    b"f"[0]: Requests._copy_done,
+    b"X"[0]: Requests._terminate,
+}

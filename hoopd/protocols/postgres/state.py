@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -100,7 +100,7 @@ class State:
         masker: Callable[[], Any],
         session: str,
         database: str,
-        parameters: dict[bytes, bytes],
+        parameters: Mapping[bytes, bytes],
         reason: str | None,
         now: Callable[[], float],
         search_path: tuple[str, ...] | None = None,
@@ -112,7 +112,7 @@ class State:
         self.masker = masker
         self.session = session
         self.database = database
-        self.parameters = parameters
+        self.parameters = dict(parameters)
         self.reason = self._lasting_reason = self._began_reason = reason
         self.wait: float | None = None
         self.now = now
@@ -144,7 +144,7 @@ class State:
         self.unfollowed = False
         self.touched = False
         self._began = search_path
-        self._parameters_began = dict(parameters)
+        self._parameters_began = parameters
         self._moving = False
         self._parsing: AskParse | None = None
         self._parsed: tuple[AskParse, Reading | Unparsed] | None = None

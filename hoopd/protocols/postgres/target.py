@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from OpenSSL import SSL, crypto
-from twisted.internet import ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,47 +23,18 @@ from hoopd.protocols.liveness import Liveness
 from hoopd.protocols.postgres import upstream
 from hoopd.protocols.postgres.frontend import TERMINATE_MESSAGE
 from hoopd.protocols.postgres.upstream import TargetStartup, cancel_request, ssl_request
-from hoopd.values import Grant, ScramServerFirst, Target, TargetTls
+from hoopd.protocols.tls import client_tls, widen
+from hoopd.values import Grant, ScramServerFirst, Target
 
 #: TCP and TLS to a target in the same network take milliseconds; SYN is repeated after 1, 3 and 7 s
 CONNECT_TIMEOUT = 10
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class _AnyName:
-    """verify-ca: the chain must be good, whoever it names."""
-
-    def __init__(self, context: SSL.Context, name: str) -> None:
-        self._context = context
-        self._name = name
-
-    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        if not self._name.replace(".", "").isdigit() and ":" not in self._name:
-            connection.set_tlsext_host_name(self._name.encode("idna"))
-        return connection
-
-
-def client_tls(tls: TargetTls, host: str) -> Any:
-    """The TLS of a leg to a target. @return: IOpenSSLClientConnectionCreator, or None where it is off"""
-    if tls.mode == "off":
-        return None
-    if tls.authorities is None:
-        trust: Any = ssl.platformTrust()
-    else:
-        blocks = tls.authorities.split("-----END CERTIFICATE-----")
-        pem = [block + "-----END CERTIFICATE-----\n" for block in blocks if "-----BEGIN CERTIFICATE-----" in block]
-        trust = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(each.encode()) for each in pem])
-    name = tls.server_name or host
-    if tls.mode == "verify-ca":
-        return _AnyName(ssl.CertificateOptions(trustRoot=trust).getContext(), name)
-    return ssl.optionsForClientTLS(name, trustRoot=trust, acceptableProtocols=[b"postgresql"])
 
 
 @implementer(IHandshakeListener)
 class TargetConnection(Protocol):
     """One connection to a target, through its start-up; then bytes go to C{receiver}.
 
+    @param tls: of L{hoopd.protocols.tls.client_tls}.
     @ivar ready: Deferred of L{upstream.Ready}; fails with TargetError or Denied.
     @ivar receiver: called with bytes once ready.
     @ivar lost: called with a text when the connection ends after it was ready.
@@ -74,7 +44,7 @@ class TargetConnection(Protocol):
     transport: Any
 
     def __init__(
-        self, vault: Any, grant: Grant, target: Target, settings: Mapping[str, str], liveness: Liveness
+        self, vault: Any, grant: Grant, target: Target, settings: Mapping[str, str], liveness: Liveness, tls: Any
     ) -> None:
         self.ready: Deferred[upstream.Ready] = Deferred(self._given_up)
         self.receiver: Callable[[bytes], None] | None = None
@@ -83,7 +53,7 @@ class TargetConnection(Protocol):
         self._liveness = liveness
         self._grant = grant
         self._target = target
-        self._tls = client_tls(target.tls, target.host)
+        self._tls = tls
         self._startup = TargetStartup(settings, self._tls is not None, bool(target.credential))
         self._started = False
         self._ended = False
@@ -97,6 +67,7 @@ class TargetConnection(Protocol):
 
     def connectionMade(self) -> None:
         self._liveness.keep(self.transport)
+        widen(self.transport)
         if self._ended:
             self.transport.abortConnection()
             return
@@ -132,6 +103,7 @@ class TargetConnection(Protocol):
                 self.transport.startTLS(self._tls)
             case upstream.Ready():
                 self._started = True
+                del self._startup
                 if event.rest:
                     self._early.append(event.rest)
                 self.ready.callback(event)
@@ -220,7 +192,9 @@ def connect(
     reactor: Any, vault: Any, grant: Grant, target: Target, settings: Mapping[str, str], liveness: Liveness
 ) -> Deferred[tuple[TargetConnection, upstream.Ready]]:
     """Connect and start up. @return: Deferred of both; fails with TargetError, Denied or Unavailable"""
-    return Deferred.fromCoroutine(_connect(reactor, TargetConnection(vault, grant, target, settings, liveness), target))
+    tls = client_tls(target.tls, target.host, reactor.seconds())
+    connection = TargetConnection(vault, grant, target, settings, liveness, tls)
+    return Deferred.fromCoroutine(_connect(reactor, connection, target))
 
 
 async def _connect(
@@ -258,9 +232,9 @@ class _Once(Factory):
 class _Cancellation(Protocol):
     transport: Any
 
-    def __init__(self, target: Target, key: bytes) -> None:
+    def __init__(self, key: bytes, tls: Any) -> None:
         self.done: Deferred[None] = Deferred()
-        self._tls = client_tls(target.tls, target.host)
+        self._tls = tls
         self._request = cancel_request(key)
 
     def connectionMade(self) -> None:
@@ -286,7 +260,7 @@ def cancel(reactor: Any, target: Target, key: bytes) -> Deferred[None]:
 
 
 async def _cancel(reactor: Any, target: Target, key: bytes) -> None:
-    cancellation = _Cancellation(target, key)
+    cancellation = _Cancellation(key, client_tls(target.tls, target.host, reactor.seconds()))
     await _tcp(reactor, cancellation, target)
     timer = reactor.callLater(CONNECT_TIMEOUT, cancellation.transport.abortConnection)
     await cancellation.done

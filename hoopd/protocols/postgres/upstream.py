@@ -8,6 +8,7 @@ Start-up, and "SASL Authentication".
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from attrs import field, frozen
 
@@ -19,6 +20,9 @@ from hoopd.protocols.postgres.startup import CANCEL_REQUEST, SSL_REQUEST
 
 #: before it is authenticated a server may send this much in one message; real ones send under 4 kB
 MESSAGE_MAX = 64 * 1024
+
+#: names and values of what a server reports are shorter
+SHARED_MAX = 64
 
 #: states in which it is our turn to speak: what the server sends meanwhile is looked at afterwards
 _OUR_TURN = frozenset({"sasl-offered", "sasl-challenged", "sasl-finished", "weak"})
@@ -85,6 +89,16 @@ def cancel_request(key: bytes) -> bytes:
 
 def ssl_request() -> bytes:
     return INT32.pack(8) + INT32.pack(SSL_REQUEST)
+
+
+def _same(octets: bytes) -> bytes:
+    """One object for all sessions that were told the same, as most are."""
+    return _shared(octets) if len(octets) <= SHARED_MAX else octets
+
+
+@lru_cache(256)
+def _shared(octets: bytes) -> bytes:
+    return octets
 
 
 class TargetStartup:
@@ -207,7 +221,7 @@ class TargetStartup:
             name, value = backend.parse_parameter_status(payload)
             # servers report about 14
             if len(self._parameters) < 100:
-                self._parameters[name] = value
+                self._parameters[_same(name)] = _same(value)
             return None
         if kind == backend.BACKEND_KEY:
             if not 8 <= len(payload) <= 4 + 256:
