@@ -50,6 +50,8 @@ class Core:
         #: type and length of a message that goes by unread, and how much of it is still to come
         self._too_long: tuple[int, int] | None = None
         self._passing = 0
+        #: the next message of the client cannot be treated before the server, or somebody who was asked, has answered
+        self._waiting = False
 
     @property
     def backlog(self) -> int:
@@ -73,13 +75,17 @@ class Core:
         self._behind_size += len(chunk)
         if self.holding and self.backlog > self.state.limits.queue:
             raise PeerError(f"more than {self.state.limits.queue} bytes were sent ahead of a held operation")
-        self.pump()
+        if not self._waiting:
+            # what comes behind changes nothing of that; to look again for each byte would be dear, and up to the client
+            self.pump()
 
     def pump(self) -> None:
         """Treat what waits, as far as it can be treated."""
+        self._waiting = False
         while True:
             if self._too_long is not None and not self._passing:
                 if not self._requests.too_long(*self._too_long):
+                    self._waiting = True
                     return
                 self._too_long = None
             if self._at >= len(self._buffer):
@@ -95,6 +101,7 @@ class Core:
                 self._buffer, self._at = self._client.take(chunk) if chunk else b"", 0
                 continue
             if not self._client_messages():
+                self._waiting = True
                 return
 
     def _client_messages(self) -> bool:
@@ -166,6 +173,7 @@ class Core:
         buffer = self._target.take(chunk)
         at, size, needed = 0, len(buffer), HEADER_SIZE
         replies = self._replies
+        answered = False
         while size - at >= HEADER_SIZE:
             kind, length = buffer[at], _LENGTH(buffer, at + 1)[0]
             if not 4 <= length <= MESSAGE_CEILING:
@@ -190,9 +198,12 @@ class Core:
                 replies.copy_data(buffer, start, at, count)
                 continue
             replies.treat(kind, buffer, at, end)
+            answered = True
             at = end
         self._target.keep(buffer, at, needed)
-        self.pump()
+        if answered:
+            # rows and COPY output alone are no answer that anything waits for
+            self.pump()
 
     def _stream(self, buffer: bytes, at: int, end: int) -> None:
         self._streaming = end - len(buffer)

@@ -356,8 +356,6 @@ class Judge:
         would = tuple(mask for mask in seen if mask.columns)
         statements: list[Judged] = []
         for statement in analysis.statements:
-            # what a DDL statement before it in the same text did is not in the catalogue
-            uncertain = uncertain or any("ddl" in each.statement.classes for each in statements)
             asked = operation(statement, reason)
             decision = self._worker.policy.decide(self._identity, self._target, asked, self._now(), opening)
             plan = _plan(statement, masks, catalogue, settings, trusted, uncertain)
@@ -372,6 +370,8 @@ class Judge:
             detect = self.detectors(), self.record_detectors()
             statements.append(Judged(statement, decision, plan, kept, shown, in_force, hidden, barred, *detect))
             reason = _reason_after(statement, reason)
+            # what a DDL statement did is not in the catalogue that those behind it in the same text are judged by
+            uncertain = uncertain or "ddl" in statement.classes
         hide = any(
             parameters_to_redact(each, record or masks, catalogue, settings, trusted) for each in analysis.statements
         )

@@ -526,3 +526,36 @@ def test_no_order_of_messages_shows_a_masked_value(steps, junk: bytes, last: boo
         pass
     assert PAN not in heard + b"".join(talk.state.to_client)
     assert talk.core.backlog < 10_000
+
+
+def test_texts_of_many_statements_are_parsed_elsewhere_however_short() -> None:
+    talk = Conversation()
+    text = b";".join([b"SELECT 1"] * 102)
+    assert talk.client(query(text)) == []
+    (ask,) = talk.asked()
+    assert (type(ask), ask.text) == (AskParse, text)
+    talk.core.parsed(read(text, ask.question, ask.catalogue))
+    assert talk.served() == [query(text)]
+
+
+def test_what_waits_is_looked_at_again_when_something_was_answered_and_not_before() -> None:
+    """Neither each chunk of a long result nor each byte that a client sends behind makes a waiting text be read anew."""
+    talk = Conversation()
+    talk.client(query(SELECT))
+    talk.server(row_description((NAME, CARD)))
+    looked: list[int] = []
+    judged = talk.state.judged
+    talk.state.judged = lambda *given, **named: looked.append(1) or judged(*given, **named)  # type: ignore[method-assign, func-returns-value]
+    held = query(b"UPDATE orders SET note = 'held'")
+    assert held not in talk.client(held)
+    assert len(looked) == 1
+    for _ in range(50):
+        assert talk.server(ROW) == [MASKED]
+        assert talk.client(SYNC_MESSAGE) == []
+    assert len(looked) == 1
+    talk.server(DONE, READY)
+    assert len(looked) > 1
+    (ask,) = talk.asked()
+    talk.core.released("A-1")
+    assert isinstance(ask, AskHold)
+    assert talk.served() == [held, *[SYNC_MESSAGE] * 50]
