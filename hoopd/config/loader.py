@@ -210,6 +210,9 @@ def _check(config: Config, reading: Reading, check_files: bool) -> None:
         if not provider.issuer.startswith("https://") and not (provider.allow_http and loopback):
             reading.wrong(f"{key}.issuer", "must be an https URL")
         _check_login_link(provider, key, reading)
+    for bound in ("login_links", "login_links_address"):
+        if getattr(config.identity, bound) < 1:
+            reading.wrong(f"identity.{bound}", "must be at least 1", "leave out login_client to offer no links")
     reading.errors += channels.unknown_channels(
         config.emergency.notify, config.notify, reading.file, "emergency.notify"
     )

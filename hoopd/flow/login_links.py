@@ -31,8 +31,8 @@ from hoopd.values import LoginLink
 
 log = Logger()
 
-#: seconds that one question of a worker takes at most, the provider's answer (10 s) aside: half of a call's deadline
-PATIENCE = 15.0
+#: seconds that one question of a worker takes at most, the provider's answer aside: a broker that stops waits for its answers
+PATIENCE = 3.0
 #: seconds for which a link that was left counts on: as long as a minute's failures do elsewhere
 COOLING = 60.0
 #: what slow_down adds (RFC 8628 section 3.5)
@@ -122,9 +122,13 @@ class LoginLinks:
             self._settle(self._links.pop(mark), "lapsed")
         taken = [origin(link.address) for link in self._links.values()] + self._making
         if taken.count(where) >= self.config.login_links_address:
-            raise Denied("too many login links are open from your address", hint="try again in a minute")
+            raise self._limited(where, "login_links_address", "too many login links are open from your address")
         if len(taken) >= self.config.login_links:
-            raise Denied("too many login links are open", hint="try again in a minute")
+            raise self._limited(where, "login_links", "too many login links are open")
+
+    def _limited(self, where: str, limit: str, what: str) -> Denied:
+        self.event("peer.limited", {"peer": where, "protocol": "ssh", "limit": limit, "what": what})
+        return Denied(what, hint="try again in a minute")
 
     async def _secret(self, provider: str) -> Secret:
         name = self.config.oidc[provider].login_secret

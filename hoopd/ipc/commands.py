@@ -305,7 +305,7 @@ class LoginSettled(Call):
     commandName = b"login.settled/1"
     arguments = ((b"token", Value(Secret)),)
     response = ((b"proven", Value(bool)),)
-    deadline = 60.0  # it waits for somebody: LoginLinks.PATIENCE, and the provider's answer
+    # LoginLinks.PATIENCE and the provider's answer take less
     repeat = True
 
 

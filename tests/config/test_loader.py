@@ -99,6 +99,7 @@ OIDC = '[identity.oidc.x]\nissuer = "https://a"\naudience = ["h"]\n'
         (f'{OIDC}login_client = "g"', "identity.oidc.x.audience: lacks 'g': that is the audience of the ID tokens"),
         (f'{OIDC}login_client = "h"\nkind = "agent"', "identity.oidc.x.login_client: is for people"),
         (f'{OIDC}login_client = "h"\nlogin_secret = "corp"', "must name a vault secret that begins with login/"),
+        ("[identity]\nlogin_links = 0", "identity.login_links: must be at least 1"),
         (f'{OIDC}login_secret = "login/x"', "identity.oidc.x.login_client: is missing"),
         (f'{OIDC}login_client = "h"\nlogin_proof = "code"', "must be one of 'id_token', 'access_token'"),
     ],

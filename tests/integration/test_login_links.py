@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 
+import paramiko
 import pytest
 
 from tests.integration.browser import Browser
 from tests.integration.sshd import LOGIN, SshGateway, SshServer
 from tests.integration.terminal import Terminal
 from tests.integration.test_oidc import Provider
-from tests.integration.tiny.running import until
+from tests.integration.tiny.running import PATIENCE, until
 
 SECRET = "gateway+secret: 100%&="
 PROMPT = "Token (or press Enter once you have logged in): "
@@ -163,6 +166,55 @@ def test_a_jump_asks_on_both_ways_and_both_must_be_one(gateway: SshGateway, prov
                 terminal.type("\n")
             assert terminal.end() == status
     assert "the way here was user:priya's, and this is user:lee" in terminal.shown
+
+
+def test_a_verifier_that_dies_meanwhile_is_missed_by_nobody(gateway: SshGateway, provider: Provider) -> None:
+    with Terminal(words(gateway, "echo at last")) as terminal:
+        link, code = shown(terminal)
+        terminal.type("\n")
+        terminal.expect("Waiting for your login")
+        (verifier,) = gateway.pids("verifier")
+        os.kill(verifier, signal.SIGKILL)
+        Browser(provider.certificate).approve(link, code, "priya")
+        assert terminal.end() == 0
+        assert "at last" in terminal.shown
+
+
+def test_a_broker_that_dies_has_forgotten_the_link_and_the_person_is_told(
+    gateway: SshGateway, provider: Provider
+) -> None:
+    with Terminal(words(gateway, "true")) as terminal:
+        shown(terminal)
+        terminal.type("\n")
+        terminal.expect("Waiting for your login")
+        gateway.kill_broker()
+        assert terminal.end() == 255
+        assert "the gateway does not know this login link any more (connect again for a new one)" in terminal.shown
+    with Terminal(words(gateway, "true")) as terminal:
+        link, code = shown(terminal)
+        Browser(provider.certificate).approve(link, code, "priya")
+        terminal.type("\n")
+        assert terminal.end() == 0
+
+
+def test_paramiko_is_asked_the_same(gateway: SshGateway, provider: Provider) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def answer(title: str, instruction: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        asked.append((instruction, [prompt for prompt, _ in prompts]))
+        found = re.search(r"open\s+(https://\S+)\s+and enter the code\s+(\S+)", instruction)
+        if found is not None:
+            Browser(provider.certificate).approve(found.group(1), found.group(2), "priya")
+        return [""] * len(prompts)
+
+    with paramiko.Transport(("127.0.0.1", gateway.ssh_port)) as transport:
+        transport.auth_timeout = PATIENCE
+        transport.connect()
+        assert transport.auth_interactive("web1", answer) == []
+        channel = transport.open_session()
+        channel.exec_command("exit 7")
+        assert channel.recv_exit_status() == 7
+    assert [prompts for _, prompts in asked] == [[PROMPT], []]
 
 
 def test_a_provider_that_makes_no_link_leaves_the_token(gateway: SshGateway) -> None:

@@ -59,7 +59,7 @@ class ClientConnection(ServerTransport):
         self._linger_call: Any = None
         self._over = ""
         self._relay: Relay | Visit | None = None
-        self._login = Login(self._worker, peer.address, self._has_link)
+        self._login = Login(self._worker, peer.address, self._has_time)
         self._opening: Deferred[Any] | None = None
 
     # -- connection --------------------------------------------------------------------------------------------
@@ -72,15 +72,15 @@ class ClientConnection(ServerTransport):
         self._timer = self.clock.callLater(self._worker.config.login_timeout, self._too_slow)
         super().connectionMade()
 
-    def _has_link(self, seconds: float) -> None:
-        """Somebody is about to log in elsewhere: that takes longer, and links have a bound of their own."""
+    def _has_time(self, seconds: float) -> None:
+        """Somebody logs in elsewhere: that takes longer, and links have a bound of their own."""
         self._plugin.unproven.known(self)
         self._stop(self._timer)
         if not self._over:
             self._timer = self.clock.callLater(seconds, self._too_slow)
 
     def _too_slow(self) -> None:
-        if self._login.link is None:
+        if self._login.link is None or self._login.used:
             self.finish(PeerError("no proof of identity in time"), "login timeout")
         else:
             self.finish(Denied(f"nobody has logged in within {spoken(self._login.seconds)}"), "login link timeout")

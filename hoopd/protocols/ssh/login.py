@@ -16,20 +16,22 @@ class Login:
     """
     @param worker: L{hoopd.interfaces.IWorker}
     @param address: the client's.
-    @param begun: C{(seconds)}: a link was made, and the person has so long.
+    @param given: C{(seconds)}: the connection has so long from now on: for the person to log in, and then for the session to open.
     @ivar providers: names of those that offer links.
     @ivar link: the one that is shown, or None. There is one a connection at most.
     @ivar seconds: how long there is to log in by it.
+    @ivar used: somebody has logged in by it.
     """
 
     log = Logger()
 
-    def __init__(self, worker: Any, address: str, begun: Callable[[float], None]) -> None:
+    def __init__(self, worker: Any, address: str, given: Callable[[float], None]) -> None:
         self._links = worker.login_links
         self._most: float = worker.config.login_link_timeout
         self._address = address
-        self._begun = begun
-        self._left = False
+        self._after: float = worker.config.login_timeout
+        self._given = given
+        self._left = self.used = False
         self.providers: tuple[str, ...] = worker.login_providers
         self.link: LoginLink | None = None
         self.seconds = 0.0
@@ -45,7 +47,7 @@ class Login:
             raise Unavailable("the client left before the link was made")
         self.link = made
         self.seconds = min(self._most, made.seconds)
-        self._begun(self.seconds)
+        self._given(self.seconds)
         return made
 
     def settled(self) -> Deferred[LoginLink]:
@@ -58,6 +60,9 @@ class Login:
         while not await self._links.settled(made.token):
             if self._left:
                 raise Unavailable("the client left before it had logged in")
+        self.used = True
+        if not self._left:
+            self._given(self._after)
         return made
 
     def leave(self) -> None:

@@ -51,6 +51,7 @@ def _said(answer: Any) -> Deferred[Any]:
 
 class Config:
     login_link_timeout = 180.0
+    login_timeout = 30.0
 
 
 class Worker:
@@ -130,6 +131,8 @@ def test_somebody_logs_in_by_the_link() -> None:
     assert "settled" not in one.links.calls
     one.answers()
     assert one.links.calls[1:] == ["settled"] * 3
+    # and now the session may take as long to open as any
+    assert one.begun == [180.0, 30.0]
     assert (one.proofs[0].method, one.proofs[0].secret) == ("link", LINK.token)
     assert one.said[-1] == "success"
 
