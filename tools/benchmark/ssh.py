@@ -16,6 +16,7 @@ BUDGETS = (
     ("ssh_bulk_up_to_stock", "input of a command, time to that of ssh -J through a stock bastion", 2.0),
     ("ssh_file_down_to_stock", "scp from the host, time to that of scp -J through a stock bastion", 2.0),
     ("ssh_file_up_to_stock", "scp to the host, time to that of scp -J through a stock bastion", 2.0),
+    ("ssh_bulk_processor_ratio", "processor time of output of a command, to that of a stock bastion", 4.0),
     ("ssh_login_to_stock", "ssh target@gateway true, time to that of ssh -J through a stock bastion", 1.0),
     ("ssh_command_added_ms", "added to a command on an open connection", 5.0),
     ("ssh_crowded_p99_added_ms", "added to a keystroke with 200 sessions, p99", 5.0),
@@ -62,8 +63,8 @@ def ratios(found: dict[str, Any]) -> dict[str, float]:
     crowd, most = max(keys, key=int), max(lines, key=int)
     copied = ("ssh_bulk_down", "ssh_bulk_up", "ssh_file_down", "ssh_file_up")
 
-    def seconds(part: str, way: str, other: str) -> float:
-        return round(float(found[part][way]["median_s"] / found[part][other]["median_s"]), 3)
+    def seconds(part: str, way: str, other: str, what: str = "median_s") -> float:
+        return round(float(found[part][way][what] / found[part][other][what]), 3)
 
     def added(part: str, percentile: str) -> float:
         return round(float(found[part]["hoopd"][percentile] - found[part]["direct"][percentile]), 3)
@@ -71,6 +72,7 @@ def ratios(found: dict[str, Any]) -> dict[str, float]:
     return {
         **{f"{part}_to_stock": seconds(part, "hoopd", "stock") for part in copied},
         **{f"{part}_jump_to_stock": seconds(part, "jump", "stock") for part in copied},
+        "ssh_bulk_processor_ratio": seconds("ssh_bulk_down", "hoopd", "stock", "processor_ms_mb"),
         "ssh_login_added_ms": added("ssh_login", "p50_ms"),
         "ssh_login_to_stock": round(found["ssh_login"]["hoopd"]["p50_ms"] / found["ssh_login"]["stock"]["p50_ms"], 3),
         "ssh_command_added_ms": added("ssh_command", "p10_ms"),

@@ -6,15 +6,26 @@ Not the masking. Multi-byte characters are kept whole where two pieces share one
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 from typing import Any
 
 #: name of each stream in C{output} frames, by the number it has in EXTENDED_DATA
 NAMES = {0: "out", 1: "err"}
 
-#: the rest of a character that was cut in two: three octets at most
-_Decoder = codecs.getincrementaldecoder("utf-8")
+#: the longest character
+_CHARACTER_MAX = 4
+
+
+def _cut(octets: bytes) -> int:
+    """Where a character begins at the end of C{octets} that is not all there; their length if none does."""
+    for back in range(1, min(_CHARACTER_MAX, len(octets) + 1)):
+        lead = octets[-back]
+        if lead >= 0xC0:
+            size = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return len(octets) - back if lead < 0xF8 and back < size else len(octets)
+        if lead < 0x80:
+            break
+    return len(octets)
 
 
 class Recorded:
@@ -36,7 +47,7 @@ class Recorded:
         self._stream = stream
         self._most = most
         self._digest = hashlib.sha256()
-        self._decoder = _Decoder("surrogateescape")
+        self._rest = b""
 
     def take(self, octets: bytes) -> None:
         """@raise RecordError: it cannot be written, so it must not go on."""
@@ -46,22 +57,26 @@ class Recorded:
             octets = octets[: max(0, self._most - self.kept)]
         if octets:
             self.kept += len(octets)
-            self._write(self._decoder.decode(octets))
+            if self._rest:
+                octets = self._rest + octets
+            cut = _cut(octets)
+            self._rest = octets[cut:]
+            self._write(octets[:cut] if self._rest else octets)
 
-    def _write(self, text: str) -> None:
-        if not text:
+    def _write(self, octets: bytes) -> None:
+        if not octets:
             return
-        value: Any = text
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                value = {"hex": text.encode("utf-8", "surrogateescape").hex()}
+        value: Any
+        try:
+            value = octets.decode()
+        except UnicodeDecodeError:
+            value = {"hex": octets.hex()}
         self._route.record(self._kind, {"operation": self._operation, "stream": self._stream, "text": value})
 
     def finish(self) -> None:
         """Nothing more comes: what was left out is named by size and hash."""
-        self._write(self._decoder.decode(b"", True))
+        rest, self._rest = self._rest, b""
+        self._write(rest)
         if self.kept < self.octets:
             fields = {"bytes": self.octets, "kept": self.kept, "sha256": self._digest.hexdigest()}
             named = {"operation": self._operation, "stream": self._stream, "text": ""}
