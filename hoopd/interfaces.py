@@ -387,6 +387,12 @@ class IMasker(Interface):
         @return: L{hoopd.masking.detectors.Scanner}
         """
 
+    def finders(masks):
+        """
+        @param masks: as for L{scanner}
+        @return: L{hoopd.masking.finders.Finders}, for streams
+        """
+
 
 class IProtocolPlugin(Interface):
     """One wire protocol that a worker serves."""

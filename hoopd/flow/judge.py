@@ -11,8 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
+from attrs import evolve
+
 from hoopd.policy.obligations import tightest
-from hoopd.values import Decision, HoldTerms, Unreasoned, Verdict
+from hoopd.values import Decision, HoldTerms, Mask, Opening, Unreasoned, Verdict
 
 V = TypeVar("V")
 
@@ -105,3 +107,18 @@ def _best(decisions: list[Decision]) -> Verdict | None:
     if all(one.best is None for one in decisions):
         return None
     return max((one.best or one.verdict for one in decisions), key=_WEIGHT.__getitem__)
+
+
+def unmasked(decision: Decision, opening: Opening, masks: tuple[Mask, ...]) -> Decision:
+    """What is shown unmasked under break glass passes as a hold does: after the broker has written it down."""
+    if decision.verdict == "deny" or not masks:
+        return decision
+    rules = decision.rules if decision.verdict == "hold" else ()
+    return evolve(
+        decision,
+        verdict="hold",
+        rules=tuple(dict.fromkeys((*rules, opening.rule))),
+        why=decision.why or f"break glass {opening.id}: {opening.reason}",
+        skipped=(*decision.skipped, *(mask.rule for mask in masks)),
+        break_glass=opening.id,
+    )

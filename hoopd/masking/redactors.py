@@ -14,13 +14,16 @@ from collections.abc import Callable
 from zope.interface import implementer
 
 from hoopd.interfaces import IMasker
-from hoopd.masking.detectors import FULL, Scanner
+from hoopd.masking.detectors import FULL, Scanner, Show
+from hoopd.masking.finders import Finders
 from hoopd.values import Mask
 
 #: sets of detectors that are kept ready: a policy has few
 SCANNERS_MAX = 64
 #: four characters of twelve are a third: of less they would tell too much
 LAST4_MINIMUM = 12
+
+_MOST_FIRST = ("null", "full", "hash", "partial", "last4")
 
 
 def full(value: bytes) -> bytes:
@@ -62,6 +65,7 @@ class Redactors:
             raise ValueError("the mask key must have at least 16 bytes")
         self._hash = hmac.new(hash_key, digestmod=hashlib.sha256)
         self._scanners: dict[tuple[Mask, ...], Scanner] = {}
+        self._finders: dict[tuple[Mask, ...], Finders] = {}
 
     def hashed(self, value: bytes) -> bytes:
         state = self._hash.copy()
@@ -85,9 +89,21 @@ class Redactors:
         if masks not in self._scanners:
             if len(self._scanners) >= SCANNERS_MAX:
                 self._scanners.clear()
-            wanted = [(name, self.function(mask)) for mask in masks for name in mask.detect]
-            self._scanners[masks] = Scanner(wanted)
+            self._scanners[masks] = Scanner(self._wanted(masks))
         return self._scanners[masks]
+
+    def finders(self, masks: tuple[Mask, ...]) -> Finders:
+        """See L{hoopd.interfaces.IMasker.finders}."""
+        if masks not in self._finders:
+            if len(self._finders) >= SCANNERS_MAX:
+                self._finders.clear()
+            self._finders[masks] = Finders(self._wanted(masks))
+        return self._finders[masks]
+
+    def _wanted(self, masks: tuple[Mask, ...]) -> list[tuple[str, Show]]:
+        # what hides most comes first: it is shown where several find the same
+        strict = sorted(masks, key=lambda mask: _MOST_FIRST.index(mask.show))
+        return [(name, self.function(mask)) for mask in strict for name in mask.detect]
 
     def redact(self, mask: Mask, value: bytes) -> bytes | None:
         """See L{hoopd.interfaces.IMasker.redact}."""

@@ -43,6 +43,9 @@ class MaskTable:
     who: tuple[str, ...] = key("whom it covers; everyone if absent", ())
     exempt: tuple[str, ...] = field(default=(), metadata={"name": "except", "why": "who sees the values"})
     when: str = key("CEL condition", "")
+    transfers: Literal["refuse", "pass"] = key(
+        "SSH: files and forwards, which cannot be masked: refused, or as they are", "refuse"
+    )
 
 
 @frozen(kw_only=True)
@@ -293,6 +296,8 @@ def _check_detectors(reading: Reading, where: str, made: MaskTable) -> None:
             reading.wrong(
                 f"{where}.detect", f"nothing finds {name!r}", f"one of {', '.join(detectors.DETECTORS)}, phone:XX"
             )
+    if made.columns and made.transfers != "refuse":
+        reading.wrong(f"{where}.transfers", "is about SSH hosts, which have no columns", "leave it out")
     if made.detect and (made.find or made.show in ("hash", "null")):
         reading.wrong(where, "what is found in text is shown full, last4 or partial", "leave out the rest")
 

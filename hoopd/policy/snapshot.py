@@ -23,7 +23,7 @@ from hoopd.config.structure import ConfigErrors
 from hoopd.errors import ConfigError, Denied
 from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
-from hoopd.policy import commands, files, obligations, reasons
+from hoopd.policy import commands, files, obligations, reasons, unmaskable
 from hoopd.policy import paths as path_patterns
 from hoopd.policy.rules import PolicyFile, Rule, read, touches
 from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, beside_files, meets, overlaps, uncovered
@@ -139,17 +139,18 @@ class PolicySnapshot:
                     )
 
     def _check_ssh(self, errors: list[ConfigError]) -> None:
-        """What cannot be kept on an SSH host is not promised there: columns are SQL's, and so are rows."""
+        """What cannot be kept on an SSH host is not promised there: columns are SQL's, and so are rows and changes of them."""
         for target in self._targets.values():
             if target.protocol != "ssh":
                 continue
             for file in self._for(target):
                 for rule in file.rules:
                     limits = [name for name in _SQL_LIMITS if getattr(rule.table, name, None) is not None]
-                    if rule.verb == "mask" or limits:
-                        what = "masks are of columns" if rule.verb == "mask" else f"{_listing(limits)} cannot be kept"
+                    columns = rule.verb == "mask" and rule.table.columns
+                    if columns or limits:
+                        what = "the mask is of columns" if columns else f"{_listing(limits)} cannot be kept"
                         problem = f"{what}, and {target.name} is an SSH host"
-                        advice = "give SSH hosts a policy file of their own"
+                        advice = "give SSH hosts a policy file of their own; their masks say what to detect"
                         errors.append(ConfigError(problem, f"{file.name}.toml", rule.id.partition(".")[2], advice))
 
     def document(self) -> bytes:
@@ -294,9 +295,15 @@ class PolicySnapshot:
         )
 
     def _masks(self, identity: Identity, target: Target, now: float) -> tuple[Mask, ...]:
-        context = _context(identity, target, None, now)
         return tuple(
             Mask(rule.id, rule.table.columns, rule.table.show, rule.table.find, rule.table.detect)
+            for rule in self._masking(identity, target, now)
+        )
+
+    def _masking(self, identity: Identity, target: Target, now: float) -> tuple[Rule, ...]:
+        context = _context(identity, target, None, now)
+        return tuple(
+            rule
             for file in self._for(target)
             for rule in file.rules
             if rule.verb == "mask"
@@ -337,6 +344,8 @@ class PolicySnapshot:
                     findings.append(Finding(rule.id, rule.verb, not because, because or _says(rule, context)))
         contact = self._contact(files)
         decision = self._outcome(identity, target, operation, matched, contact, now, opening)
+        if decision.verdict != "deny" and unmaskable.passes_by(operation):
+            decision = self._unless_masked(decision, identity, target, now, opening)
         if turning:
             wished = {verb: [rule for rule in rules if rule not in turning] for verb, rules in matched.items()}
             wished["allow"] += [rule for rule in turning if rule.verb == "allow"]
@@ -352,6 +361,18 @@ class PolicySnapshot:
             if decision.verdict != "allow":
                 return attrs.evolve(decision, verdict="allow", observed=decision.verdict, holds=(), unreasoned=None)
         return decision
+
+    def _unless_masked(
+        self, decision: Decision, identity: Identity, target: Target, now: float, opening: Opening | None
+    ) -> Decision:
+        """C{decision} on what masks cannot look into: no, while there are any."""
+        if "masks" in self.skips(opening, identity, target, now):
+            return decision
+        masks = [rule for rule in self._masking(identity, target, now) if rule.table.transfers == "refuse"]
+        if not masks:
+            return decision
+        why = f"what comes of it cannot be masked, and masks apply to {identity.name} on {target.name}"
+        return Decision("deny", _ids(masks), why, unmaskable.HINT)
 
     def _outcome(
         self,
@@ -419,8 +440,8 @@ class PolicySnapshot:
         return f"ask {found}" if found else ""
 
 
-#: limits of statements
-_SQL_LIMITS = ("max_rows", "max_bytes", "max_time", "max_changes", "max_rows_factor")
+#: limits that only statements have
+_SQL_LIMITS = ("max_rows", "max_changes", "max_rows_factor")
 
 
 def _misses(rule: Rule, identity: Identity, operation: Operation, context: Mapping[str, Any]) -> str:

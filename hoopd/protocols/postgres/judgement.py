@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from hoopd.flow.judge import Judgements, merged
+from hoopd.flow.judge import Judgements, merged, unmasked
 from hoopd.policy.snapshot import OPAQUE
 from hoopd.policy.statements import operation
 from hoopd.sql import settings as session_settings
@@ -299,7 +299,7 @@ class Judge:
             asked = operation(each.statement, reason, {} if number is None else {"rows": number})
             decision = self._worker.policy.decide(self._identity, self._target, asked, self._now(), opening)
             if opening is not None and masks and not each.in_force and self._unmasks(opening):
-                decision = _unmasked(decision, opening, masks)
+                decision = unmasked(decision, opening, masks)
             statements.append(evolve(each, decision=_observed_deny(decision, each.observed_refusal)))
             reason = _reason_after(each.statement, reason)
         decision = merged([each.decision for each in statements])
@@ -362,7 +362,7 @@ class Judge:
             kept = plan if record == masks else _plan(statement, record, catalogue, settings, trusted, uncertain)
             in_force = masks
             if not plan.untouched and opening is not None and self._unmasks(opening):
-                decision, in_force = _unmasked(decision, opening, masks), ()
+                decision, in_force = unmasked(decision, opening, masks), ()
                 plan = _plan(statement, (), catalogue, settings, trusted, uncertain)
             barred, hidden = self._observed(statement, would, settings, catalogue, uncertain)
             decision = _observed_deny(decision, barred)
@@ -428,21 +428,6 @@ def _reason_after(statement: Statement, reason: str | None) -> str | None:
     if effect is not None and effect.name == "hoopd.reason" and effect.kind in ("set", "reset"):
         return effect.value
     return reason
-
-
-def _unmasked(decision: Decision, opening: Opening, masks: tuple[Mask, ...]) -> Decision:
-    """What is shown unmasked under break glass passes as a hold does: after the broker has written it down."""
-    if decision.verdict == "deny" or not masks:
-        return decision
-    rules = decision.rules if decision.verdict == "hold" else ()
-    return evolve(
-        decision,
-        verdict="hold",
-        rules=tuple(dict.fromkeys((*rules, opening.rule))),
-        why=decision.why or f"break glass {opening.id}: {opening.reason}",
-        skipped=(*decision.skipped, *(mask.rule for mask in masks)),
-        break_glass=opening.id,
-    )
 
 
 def _plan(

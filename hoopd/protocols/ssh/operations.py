@@ -5,10 +5,10 @@ Not the judging (L{hoopd.policy}) nor the wire (L{hoopd.protocols.ssh.messages})
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hoopd.display import visible
 from hoopd.errors import HoopdError
@@ -62,10 +62,28 @@ class Refusal:
 
 def shown(raw: bytes) -> str:
     """C{raw} as people may read it: nothing invisible, and nothing left out without saying so."""
-    text = visible(raw.decode("utf-8", "backslashreplace"), keep="\n\t")
+    return visible(raw.decode("utf-8", "backslashreplace"), keep="\n\t")
+
+
+def short(text: str) -> str:
+    """As much of C{text} as people read, and how much was left out."""
     if len(text) <= SHOWN_MAX:
         return text
     return f"{text[:SHOWN_MAX]}… [{len(text) - SHOWN_MAX} more characters]"
+
+
+def redacted(one: Wanted, scanner: Callable[[bytes], bytes]) -> Wanted:
+    """C{one} with a text that may be recorded and shown to approvers. @param scanner: takes out what masks look for"""
+    operation = one.operation
+    text, objects = (
+        short(_scanned(operation.text, scanner)),
+        tuple(_scanned(each, scanner) for each in operation.objects),
+    )
+    return evolve(one, operation=evolve(operation, text=text, objects=objects))
+
+
+def _scanned(text: str, scanner: Callable[[bytes], bytes]) -> str:
+    return scanner(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
 
 
 def wanted(
@@ -123,8 +141,14 @@ def frame(
     refusal: Refusal | None = None,
     approval: str | None = None,
     opening: Opening | None = None,
+    masks: tuple[str, ...] = (),
+    would: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The operation frame, written before anything is forwarded."""
+    """The operation frame, written before anything is forwarded.
+
+    @param masks: ids of the rules of masks that its output is under.
+    @param would: the same, where the target is only observed.
+    """
     operation = one.operation
     return {
         "operation": number,
@@ -138,7 +162,8 @@ def frame(
         "rules": list(refusal.rules if refusal is not None and refusal.rules else decision.rules),
         "why": refusal.why if refusal is not None else decision.why,
         "hint": refusal.hint if refusal is not None else decision.hint,
-        "masks": [],
+        "masks": sorted(masks),
+        "observed_masks": sorted(would),
         "approval": approval,
         "reason": operation.reason,
         "policy": decision.policy,
@@ -148,5 +173,5 @@ def frame(
 
 def event(fields: Mapping[str, Any], *without: str) -> dict[str, Any]:
     """The fields of a frame that go to the log as well."""
-    left_out = ("decision", "statement", "masks", "parameters", "break_glass", "skipped", *without)
+    left_out = ("decision", "statement", "masks", "observed_masks", "parameters", "break_glass", "skipped", *without)
     return {name: value for name, value in fields.items() if name not in left_out}

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import define, frozen
 
 from hoopd.errors import Unavailable
+from hoopd.policy import unmaskable
 from hoopd.protocols.ssh import operations
 from hoopd.protocols.ssh.operations import Refusal, Wanted
 from hoopd.values import Decision, HeldOperation, Opening, Operation
@@ -24,11 +25,13 @@ class Granted:
     @ivar operation: its number.
     @ivar approval: the approval that it runs under, or None.
     @ivar decision: what policy said last.
+    @ivar wanted: what was asked for.
     """
 
     operation: int
     approval: str | None
     decision: Decision
+    wanted: Wanted | None = None
 
 
 Go = Callable[[Granted], None]
@@ -69,12 +72,19 @@ class Permission:
     @param route: L{hoopd.flow.route.Route}
     @param judge: C{(operation) -> Judged}
     @param context: C{() -> str}: session state that approvals are bound to.
+    @ivar viewing: L{hoopd.protocols.ssh.views.Viewing}: what is masked; None is nothing.
     @ivar asks: what the adapter has to see to; it empties the list.
     """
 
     def __init__(
-        self, session: str, route: Any, judge: Callable[[Operation], Judged], context: Callable[[], str]
+        self,
+        session: str,
+        route: Any,
+        judge: Callable[[Operation], Judged],
+        context: Callable[[], str],
+        viewing: Any = None,
     ) -> None:
+        self.viewing = viewing
         self.asks: list[Ask] = []
         self._session = session
         self._route = route
@@ -110,9 +120,11 @@ class Permission:
         if decision.verdict == "deny":
             self._refuse(number, wanted, judged, Refusal(decision.why, decision.rules, decision.hint), stop)
         elif decision.verdict == "hold":
-            held = operations.held(wanted, decision, self._session, self._context())
+            held = operations.held(self._redacted(wanted), decision, self._session, self._context())
             self.asks.append(Ask(number, wanted, go, stop, held, tell, channel))
-            fields = operations.event(operations.frame(number, wanted, decision, "hold"), "hint", "observed")
+            fields = operations.event(
+                operations.frame(number, self._redacted(wanted), decision, "hold"), "hint", "observed"
+            )
             self._route.event("operation.held", fields)
         else:
             self._pass(number, wanted, judged, None, go, stop)
@@ -192,26 +204,45 @@ class Permission:
         held: bool = False,
     ) -> None:
         decision = judged.decision
+        masks, would = self._masks(wanted)
         frame = operations.frame(
-            number, wanted, decision, "hold" if approval else "allow", None, approval, judged.opening
+            number,
+            self._redacted(wanted),
+            decision,
+            "hold" if approval else "allow",
+            None,
+            approval,
+            judged.opening,
+            masks,
+            would,
         )
         self._route.record("operation", frame)
         self._loud(judged, "hold" if approval else "allow", frame)
         self._route.operations += 1
         self._route.event("operation.allowed", operations.event(frame, "why", "hint"))
-        granted = Granted(number, approval, decision)
+        granted = Granted(number, approval, decision, wanted)
         if self._route.durable(wanted.operation.classes, held):
             self.asks.append(Ask(number, wanted, go, stop, granted=granted))
         else:
             go(granted)
 
     def _refuse(self, number: int, wanted: Wanted, judged: Judged, refusal: Refusal, stop: Stop) -> None:
-        frame = operations.frame(number, wanted, judged.decision, "deny", refusal, None, judged.opening)
+        frame = operations.frame(number, self._redacted(wanted), judged.decision, "deny", refusal, None, judged.opening)
         self._route.record("operation", frame)
         self._loud(judged, "deny", frame)
         self._route.denied += 1
         self._route.event("operation.denied", operations.event(frame, "observed", "approval"))
         stop(refusal)
+
+    def _redacted(self, wanted: Wanted) -> Wanted:
+        """C{wanted} as it may be recorded, logged, and shown to approvers."""
+        return operations.redacted(wanted, _same if self.viewing is None else self.viewing.redacted)
+
+    def _masks(self, wanted: Wanted) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Rules of masks that the output of C{wanted} is under, and would be under."""
+        if self.viewing is None or not unmaskable.shows(wanted.operation):
+            return (), ()
+        return self.viewing.rules(), self.viewing.would()
 
     def _loud(self, judged: Judged, verdict: str, frame: dict[str, Any]) -> None:
         opening = judged.opening
@@ -220,3 +251,7 @@ class Permission:
         told = {name: frame[name] for name in ("operation", "rules", "classes", "objects", "text", "reason")}
         told |= {"use": opening.id, "rule": opening.rule, "act": opening.act, "decision": verdict}
         self._route.event("break-glass.operation", told)
+
+
+def _same(text: bytes) -> bytes:
+    return text

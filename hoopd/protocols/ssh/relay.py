@@ -17,13 +17,16 @@ from zope.interface import implementer
 
 from hoopd.display import visible
 from hoopd.errors import Denied, HoopdError, TargetError, Unavailable
+from hoopd.flow.judge import unmasked
 from hoopd.flow.route import Notice, Route
+from hoopd.policy import unmaskable
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.ssh.channels import Leg
 from hoopd.protocols.ssh.permission import Ask, Judged, Permission
 from hoopd.protocols.ssh.runs import Limits
 from hoopd.protocols.ssh.session import Session
 from hoopd.protocols.ssh.target import TargetConnection, connect
+from hoopd.protocols.ssh.views import Viewing
 from hoopd.values import Admission, Approval, Operation
 
 
@@ -66,7 +69,8 @@ class Relay:
         self._holds: dict[Ask, Deferred[Any]] = {}
         config = self._worker.config
         self.route = Route(self._worker, admission, self._worker.recorder(admission), config.durability)
-        permission = Permission(admission.session, self.route, self._judge, lambda: self.core.context())
+        viewing = Viewing(self._worker, admission, self._now)
+        permission = Permission(admission.session, self.route, self._judge, lambda: self.core.context(), viewing)
         self.core = Session(
             self.route,
             permission,
@@ -80,7 +84,12 @@ class Relay:
     def _judge(self, operation: Operation) -> Judged:
         admission, now = self._admission, self._now()
         opening = self._worker.opening(admission.identity, admission.target.name, now)
-        decision = self._worker.policy.decide(admission.identity, admission.target, operation, now, opening)
+        policy = self._worker.policy
+        decision = policy.decide(admission.identity, admission.target, operation, now, opening)
+        comes_out = unmaskable.shows(operation) or unmaskable.passes_by(operation)
+        skips = policy.skips(opening, admission.identity, admission.target, now) if comes_out else ()
+        if opening is not None and "masks" in skips:
+            decision = unmasked(decision, opening, policy.masks(admission.identity, admission.target, now))
         return Judged(decision, opening)
 
     def _now(self) -> float:

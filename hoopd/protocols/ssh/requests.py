@@ -329,6 +329,11 @@ class Requests:
         ended = ChannelRequest(channel.client.theirs, "exit-status", False, messages.number(status))
         channel.client.tell(messages.REQUEST, ended.encode(), self._session.to_client)
 
+    def end(self, channel: Channel, text: str, status: int) -> None:
+        """See L{hoopd.protocols.ssh.session.Session.end}."""
+        self.say(channel, text)
+        self._status(channel, status)
+
     def say(self, channel: Channel, text: str) -> None:
         """Tell the person at the client's end, on standard error."""
         end = "\r\n" if channel.pty else "\n"
@@ -355,6 +360,9 @@ class Requests:
         if channel.target.close_received:
             raise PeerError("a request on a closed channel")
         run = channel.run
+        if run is not None and run.cut:
+            # how it ended was said already
+            return
         if request.kind == "exit-status" and run is not None:
             run.ended = f"exit {Reader(request.details).number()}"
         elif request.kind == "exit-signal" and run is not None:

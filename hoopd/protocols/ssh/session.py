@@ -94,6 +94,10 @@ class Session:
         """End a channel, saying why on standard error."""
         self._requests.cut(channel, why)
 
+    def end(self, channel: Channel, text: str, status: int) -> None:
+        """Tell the person why, and with which status what runs there has ended."""
+        self._requests.end(channel, text, status)
+
     def resume(self, channel: Channel) -> None:
         """A channel that was paused goes on."""
         self._requests.resume(channel)
@@ -239,7 +243,7 @@ class Session:
         channel.target.received(len(octets))
         run = channel.run
         if run is not None:
-            run.passage.from_target(stream, octets)
+            self.runs.from_target(channel, stream, octets)
         elif channel.kind != "session":
             channel.client.send(stream, octets, self.to_client)
         self.flow(channel)

@@ -13,6 +13,7 @@ from hoopd.protocols.ssh.permission import Judged, Permission
 from hoopd.protocols.ssh.runs import Limits
 from hoopd.protocols.ssh.session import Session
 from hoopd.values import Decision, HoldTerms, Operation
+from hoopd.values import Limits as Obligations
 
 HOLD = (HoldTerms("web.hold.x", ("group:leads",)),)
 
@@ -23,6 +24,7 @@ class Route:
     def __init__(self, story: list[Any]) -> None:
         self.story = story
         self.frames: list[tuple[str, Mapping[str, Any]]] = []
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
         self.settled: list[tuple[str, str, str]] = []
         self.operations = self.denied = 0
         self.away = ""
@@ -46,7 +48,7 @@ class Route:
         return len(self.frames)
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Events are the log's."""
+        self.events.append((name, fields))
 
     def durable(self, classes: frozenset[str], approved: bool) -> bool:
         return self.synced
@@ -58,14 +60,21 @@ class Route:
 class Play:
     """@ivar verdicts: word of a class to verdict; what is not named is allowed."""
 
-    def __init__(self, verdicts: Mapping[str, str] | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        verdicts: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        viewing: Any = None,
+        obligations: Obligations | None = None,
+    ) -> None:
         self.story: list[Any] = []
         self.route = Route(self.story)
         self.verdicts = dict(verdicts or {})
         self.withdrawn: list[tuple[int, str]] = []
         self.now = 0.0
         self.waiting: list[tuple[float, Callable[[], None]]] = []
-        permission = Permission("S-1", self.route, self._judge, lambda: "login=app")
+        self.obligations = obligations or Obligations()
+        permission = Permission("S-1", self.route, self._judge, lambda: "login=app", viewing)
         self.core = Session(
             self.route,
             permission,
@@ -79,7 +88,7 @@ class Play:
     def _judge(self, operation: Operation) -> Judged:
         verdict = next((self.verdicts[word] for word in sorted(operation.classes) if word in self.verdicts), "allow")
         holds = HOLD if verdict == "hold" else ()
-        return Judged(Decision(verdict, ("web.rule",), f"because {verdict}", "ask us", holds))  # type: ignore[arg-type]
+        return Judged(Decision(verdict, ("web.rule",), f"because {verdict}", "ask us", holds, self.obligations))  # type: ignore[arg-type]
 
     def _later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
         waiting = (self.now + seconds, call)
@@ -90,8 +99,10 @@ class Play:
         """Let time pass: what is due runs."""
         self.now += seconds
         for waiting in [each for each in self.waiting if each[0] <= self.now]:
-            self.waiting.remove(waiting)
-            waiting[1]()
+            # what ran before may have taken it back
+            if waiting in self.waiting:
+                self.waiting.remove(waiting)
+                waiting[1]()
 
     # -- what the sides do -------------------------------------------------------------------------------------
 
