@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from posixpath import basename
+
 from hoopd.policy import commands
 from hoopd.values import Operation
 
@@ -24,9 +26,11 @@ def passes_by(operation: Operation) -> bool:
     if found is None:
         return False
     for command in found.commands:
-        if command.program in _FAR_ENDS or (command.program == "rsync" and "--server" in command.arguments):
+        # wherever it is installed
+        program = basename(command.program)
+        if program in _FAR_ENDS or (program == "rsync" and "--server" in command.arguments):
             return True
-        if command.program == "scp" and "upload" not in operation.classes:
+        if program == "scp" and "upload" not in operation.classes:
             return True
     return False
 

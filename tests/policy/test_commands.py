@@ -93,7 +93,7 @@ def test_facts_of_a_command_are_there_for_conditions() -> None:
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ('mask.card = { columns = ["*.card"] }', "masks are of columns, and web1 is an SSH host"),
+        ('mask.card = { columns = ["*.card"] }', "the mask is of columns, and web1 is an SSH host"),
         ('allow.x = { do = ["exec"], max_rows = 5 }', "max_rows cannot be kept, and web1 is an SSH host"),
     ],
 )
