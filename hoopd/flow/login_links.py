@@ -189,7 +189,7 @@ class LoginLinks:
             log.info("identity: login link of {provider}: {why}", provider=link.provider, why=str(problem)[:300])
             answer = DeviceAnswer("pending", Secret(b""))
         if answer.state == "slow_down":
-            link.interval = min(link.interval + SLOWER, MAX_INTERVAL)
+            link.interval += SLOWER
         link.next = self.clock.seconds() + link.interval
         if link.over:
             return  # left meanwhile: what came is nobody's

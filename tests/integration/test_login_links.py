@@ -61,8 +61,14 @@ def shown(terminal: Terminal) -> tuple[str, str]:
     return found.group(1), found.group(2)
 
 
-def settled(gateway: SshGateway) -> dict[str, object]:
-    return gateway.events("login.settled")[-1]
+def settled(gateway: SshGateway, outcome: str) -> dict[str, object]:
+    """What the log says of the last link. @raise AssertionError: it never comes to C{outcome}"""
+
+    def last() -> dict[str, object] | None:
+        found = gateway.events("login.settled")
+        return found[-1] if found and found[-1]["outcome"] == outcome else None
+
+    return until(last, f"the last link is {outcome}") or {}
 
 
 def test_whoever_logs_in_by_the_link_is_at_the_target(gateway: SshGateway, provider: Provider) -> None:
@@ -76,8 +82,7 @@ def test_whoever_logs_in_by_the_link_is_at_the_target(gateway: SshGateway, provi
     (opened,) = gateway.events("session.opened")
     assert opened["identity"] == "user:priya"
     assert opened["proof"] == f"oidc:{provider.issuer} by login link"
-    assert settled(gateway)["outcome"] == "proven"
-    assert settled(gateway)["identity"] == "user:priya"
+    assert settled(gateway, "proven")["identity"] == "user:priya"
 
 
 def test_who_refuses_at_the_provider_is_told_so_and_comes_in_nowhere(gateway: SshGateway, provider: Provider) -> None:
@@ -88,19 +93,19 @@ def test_who_refuses_at_the_provider_is_told_so_and_comes_in_nowhere(gateway: Ss
         Browser(provider.certificate).deny(link, code)
         assert terminal.end() == 255
         assert "the login was refused at the identity provider (connect again for a new link)" in terminal.shown
-    assert settled(gateway)["outcome"] == "denied"
+    settled(gateway, "denied")
 
 
 def test_a_link_lapses_and_says_so(gateway: SshGateway, provider: Provider) -> None:
-    provider.life(3)
+    provider.life(8)
     try:
         with Terminal(words(gateway, "true")) as terminal:
-            terminal.expect("within 3 s")
+            terminal.expect("within 8 s")
             terminal.expect(PROMPT)
             terminal.type("\n")
-            terminal.expect("Waiting for your login")
             assert terminal.end() == 255
-            assert re.search("the login link lapsed before anybody|nobody has logged in within 3 s", terminal.shown)
+            # the broker's word or the connection's own, whichever is sooner
+            assert re.search("the login link lapsed before anybody|nobody has logged in within 8 s", terminal.shown)
     finally:
         provider.life(600)
 
@@ -115,7 +120,7 @@ def test_a_token_is_pasted_at_the_same_prompt(gateway: SshGateway, provider: Pro
         terminal.type(f"{pasted}\n")
         assert terminal.end() == 0
         assert "as always" in terminal.shown
-    assert settled(gateway)["outcome"] == "left"
+    settled(gateway, "left")
     assert gateway.events("session.opened")[-1]["identity"] == "user:mo"
 
 
@@ -129,14 +134,14 @@ def test_nobody_is_asked_for_a_client_that_is_gone(gateway: SshGateway, provider
         count = len(gateway.events("login.settled"))
         terminal.kill()
         until(lambda: len(gateway.events("login.settled")) > count, "it is left")
-    assert settled(gateway)["outcome"] == "left"
+    settled(gateway, "left")
     asked = provider.polls()
     # longer than the provider's interval
     time.sleep(7)
     assert provider.polls() == asked
     # who logs in now does so for nobody
     Browser(provider.certificate).approve(link, code, "priya")
-    assert settled(gateway)["outcome"] == "left"
+    settled(gateway, "left")
 
 
 def test_the_gateway_itself_knows_who_logged_in(gateway: SshGateway, provider: Provider) -> None:
@@ -243,6 +248,5 @@ def test_of_two_providers_one_is_chosen_and_only_its_tokens_count(provider: Prov
                 terminal.type("\n")
                 assert terminal.end() == (0 if accepted else 255)
         assert "your login is not accepted by this gateway (whoever runs it finds why in its log)" in terminal.shown
-        refused = gateway.events("login.settled")[-1]
-        assert (refused["outcome"], refused["why"]) == ("refused", "a token for corp")
+        assert settled(gateway, "refused")["why"] == "a token for corp"
         assert "eyJ" not in gateway.text(), "no token is in the log"

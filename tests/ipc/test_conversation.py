@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from hoopd.errors import AuthenticationFailed, Denied, Unavailable
+from hoopd.identity.values import DeviceAnswer, DeviceRequest
 from hoopd.interfaces import IAdministration, IApprovals, ICredentialVault, INotifier, ISessions, IVerifier
 from hoopd.ipc import commands as c
 from hoopd.ipc import end as end_module
@@ -335,6 +336,12 @@ class Conversations(TestCase):
             def verify(self, token: Secret) -> Deferred[Any]:
                 raise AuthenticationFailed("expired")
 
+            def begin_device(self, provider: str, secret: Secret) -> Deferred[Any]:
+                return succeed(DeviceRequest(secret, "WDJB-MJHT", f"https://{provider}.example/", 600.0, 5.0))
+
+            def poll_device(self, provider: str, code: Secret, secret: Secret) -> Deferred[Any]:
+                return succeed(DeviceAnswer("granted", Secret(code.reveal() + secret.reveal()), provider))
+
         verifier = Link(reactor, "verifier", 45)
         verifier.offer_verifier(Verifier())  # type: ignore[arg-type]
         self.broker.attach(verifier, "verifier")
@@ -342,6 +349,10 @@ class Conversations(TestCase):
         await turns()
         (remote,) = self.broker.role.verifiers
         await self.assertFailure(remote.verify(TOKEN), AuthenticationFailed)
+        request = await remote.begin_device("corp", Secret("s"))
+        self.assertEqual(request, DeviceRequest(Secret("s"), "WDJB-MJHT", "https://corp.example/", 600.0, 5.0))
+        answer = await remote.poll_device("corp", Secret("code"), Secret("+s"))
+        self.assertEqual(answer, DeviceAnswer("granted", Secret("code+s"), "corp"))
         verifier.close()
         await turns()
         await self.assertFailure(remote.verify(TOKEN), Unavailable)
