@@ -19,6 +19,7 @@ from attrs import define, frozen
 from hoopd.errors import PeerError
 from hoopd.policy import files
 from hoopd.protocols.ssh import operations, sftp
+from hoopd.protocols.ssh.channels import WINDOW_MAX
 from hoopd.protocols.ssh.operations import Refusal, Wanted
 from hoopd.protocols.ssh.passage import Passage, Way
 from hoopd.protocols.ssh.permission import Granted
@@ -36,6 +37,10 @@ OPENED_MAX = 1024
 LISTED_MAX = 10_000
 #: refusals that are said on standard error, beside the answer that each request gets
 SAID_MAX = 10
+
+#: octets that may wait for a client when the gateway itself has something to answer: those of the target are a window at most, and a
+#: thousand refusals 300 kB
+UNREAD_MAX = 2 * WINDOW_MAX
 
 _LOOKING = files.ACTIONS["ls"].words
 
@@ -207,7 +212,9 @@ class SftpPassage(Passage):
         self.way.to_target(0, packet)
 
     def _answer(self, id: int, code: int, said: str) -> None:
-        """Answer a request that is not forwarded."""
+        """Answer a request that is not forwarded. @raise PeerError: the client asks on and on, and takes no answers"""
+        if self.way.channel.client.queued > UNREAD_MAX:
+            raise PeerError("SFTP answers that nobody takes")
         self.way.to_client(0, sftp.status(id, code, said))
 
     def _real_path(self, id: int, packet: bytes) -> None:

@@ -14,7 +14,7 @@ from hoopd.errors import Denied, HoopdError, PeerError, TargetError
 from hoopd.protocols.ssh import messages, sftp
 from hoopd.protocols.ssh.channels import WINDOW_MAX
 from hoopd.protocols.ssh.messages import number, string
-from hoopd.protocols.ssh.sftp_passage import ASKED_MAX, LISTED_MAX, SAID_MAX
+from hoopd.protocols.ssh.sftp_passage import ASKED_MAX, LISTED_MAX, SAID_MAX, UNREAD_MAX
 from tests.protocols.ssh.playbook import Play
 
 HOME = b"/home/d"
@@ -445,6 +445,18 @@ def test_however_many_are_asked_at_once_memory_is_bounded_and_nothing_is_lost() 
         files.reply(sftp.packet(sftp.DATA, id, string(b"x")))
         seen += [sftp.head(each)[1] for each in files.forwarded()]
     assert [sftp.head(each)[1] for each in files.answers()] == list(range(100, 100 + 2 * ASKED_MAX))
+
+
+def test_a_client_that_takes_no_answers_is_not_answered_for_ever() -> None:
+    files = Files()
+    number_ = files.number
+    files.core.channel(number_).client.room = 0
+    asking = sftp.packet(21, 1, b"")
+    with pytest.raises(PeerError, match="nobody takes"):
+        for _ in range(100_000):
+            files.say(asking)
+            files.forwarded()
+    assert files.core.channel(number_).client.queued <= UNREAD_MAX + 1000
 
 
 # -- hostile -----------------------------------------------------------------------------------------------------
