@@ -19,8 +19,10 @@ def _state(one: Mapping[str, Any]) -> str:
 
 
 def _parts(ranges: Any) -> str:
-    if not ranges:
+    if ranges is None:
         return "which is not told"
+    if not ranges:
+        return "nothing of it"
     return ", ".join(f"{first}-{last}" for first, last in ranges)
 
 

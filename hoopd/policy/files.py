@@ -84,7 +84,7 @@ def far_end(found: FarEnd) -> dict[str, Any]:
 
 def far_end_words(found: FarEnd) -> frozenset[str]:
     """The words that it has beside those of a command."""
-    words = {"upload" if found.upload else "download"}
+    words = {found.program, "upload" if found.upload else "download"}
     return frozenset(words | {"remove"} if found.removes else words)
 
 

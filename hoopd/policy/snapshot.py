@@ -497,8 +497,13 @@ def _other_path(rule: Rule, operation: Operation) -> str:
     patterns = rule.table.paths
     if not patterns:
         return ""
+    via = str(operation.facts.get("via") or "")
     if operation.classes == files.OPENING:
         met = rule.verb == "allow"
+    elif rule.verb == "allow" and via in ("scp", "rsync") and via not in rule.table.do:
+        return (
+            f"its paths are what the target resolves, and {via} only writes them: with {via} in do they are as written"
+        )
     elif rule.verb == "allow":
         met = path_patterns.opens(patterns, files.places(operation))
     else:

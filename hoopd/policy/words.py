@@ -35,7 +35,7 @@ NAMED = frozenset(
 #: of SSH: what a channel is asked for
 SSH = frozenset(
     """
-    exec opaque interpreter shell download upload remove list sftp subsystem environment forward-local forward-remote
+    exec opaque interpreter shell download upload remove list sftp scp rsync subsystem environment forward-local forward-remote
     forward-agent forward-x11
     """.split()
 )
@@ -47,6 +47,9 @@ FILES = frozenset({"download", "upload", "remove", "rename", "list"})
 _BESIDE_FILES = frozenset({"list", "sftp"})
 
 _COMMANDS = frozenset({"exec", "opaque", "interpreter"})
+
+#: how files go where a command moves them: nothing by itself
+_BY = frozenset({"scp", "rsync"})
 
 #: whatever tightens the one speaks of the other too: what was moved or linked can be fetched under its new name
 _MEANT: dict[str, str] = {"rename": "download"}
@@ -89,7 +92,7 @@ def uncovered(classes: frozenset[str], do: Collection[str]) -> list[str]:
     """The words of an operation that C{do} does not open, sorted."""
     if not classes.isdisjoint(_COMMANDS) and not classes.isdisjoint(FILES):
         # the far end of a copy: whoever may run it may, and so may whoever may move these files
-        return min(uncovered(classes - _COMMANDS, do), uncovered(classes - FILES, do), key=len)
+        return min(uncovered(classes - _COMMANDS - _BY, do), uncovered(classes - FILES - _BY, do), key=len)
     if beside_files(classes, do):
         return []
     missing = []

@@ -44,8 +44,9 @@ def gateway(server: SshServer, room: Path) -> Iterator[SshGateway]:
     policy = f"""
 targets = ["web1"]
 contact = "the platform team"
-allow.fetch = {{ who = ["group:ops"], do = ["download"], paths = ["{room}/out/**", "{room}/in/**", "{room}/held/**"] }}
-allow.bring = {{ who = ["group:ops"], do = ["upload", "remove"], paths = ["{room}/in/**"] }}
+allow.fetch = {{ who = ["group:ops"], do = ["download", "scp", "rsync"], paths = ["{room}/out/**", "{room}/in/**", "{room}/held/**"] }}
+allow.bring = {{ who = ["group:ops"], do = ["upload", "remove", "scp", "rsync"], paths = ["{room}/in/**"] }}
+allow.out   = {{ who = ["group:ops"], do = ["upload"], paths = ["{room}/sftponly/**"] }}
 hold.held   = {{ do = ["download"], paths = ["{room}/held/**"], by = ["group:leads"], wait = "60s" }}
 allow.run   = {{ who = ["group:runners"], do = ["exec"], commands = ["echo *"] }}
 allow.all   = {{ who = ["group:admins"], do = ["download", "upload", "remove"] }}
@@ -328,6 +329,17 @@ def test_a_client_that_goes_away_leaves_a_transfer_that_was_cut_off(gateway: Ssh
     assert (found["tag"], found["whole"], found["bytes"]) == ("cut off", False, 4)
 
 
+def test_what_is_no_sftp_ends_that_session_and_no_other(gateway: SshGateway, room: Path) -> None:
+    key = gateway.directory / "priya"
+    hello = "\0\0\0\5\1\0\0\0\3"
+    hostile = [os.urandom(5000).hex(), hello + "\0\0\0\1\3", hello + "\0\0\0\5\x11\0\0\0\1"]
+    for octets in hostile:
+        done = gateway.ssh_by_key(key, "sftp", options=("-s",), text=octets)
+        assert done.returncode == 255, done
+    assert "SFTP" in gateway.events("peer.error")[-1]["what"]
+    assert sftp(gateway, "priya", f"ls {room}/in").returncode == 0
+
+
 # -- commands that copy --------------------------------------------------------------------------------------------
 
 
@@ -353,6 +365,8 @@ def test_scp_of_before_is_judged_by_path_and_listed(gateway: SshGateway, room: P
     shown = gateway.hoopctl("sessions", "replay", put["session"]).stdout
     assert "C0600 3000000" not in shown
     assert f"upload of {room}/in/scp (source): 3,000,000 bytes" in shown
+    only = scp(gateway, "priya", "-O", "/etc/hostname", f"web1@127.0.0.1:{room}/sftponly/x")
+    assert "no rule allows user:priya to upload on web1" in only.stderr
     refused = scp(gateway, "priya", "-O", "/etc/hostname", f"web1@127.0.0.1:{room}/out/report")
     assert "no rule allows user:priya to upload on web1" in refused.stderr
     assert (room / "out" / "report").read_text() == "a report\n"

@@ -18,7 +18,7 @@ MO = identity("user:mo", ("runners",))
 
 RULES = """
 targets = ["web*"]
-allow.fetch = { who = ["group:ops"], do = ["download"], paths = ["/var/log/**", "~/out/*"] }
+allow.fetch = { who = ["group:ops"], do = ["download", "scp"], paths = ["/var/log/**", "~/out/*"] }
 allow.bring = { who = ["group:ops"], do = ["upload"], paths = ["/srv/in/**"], reason = "required" }
 allow.all   = { who = ["group:admins"], do = ["download", "upload", "remove"] }
 allow.run   = { who = ["group:runners"], do = ["exec"], commands = ["scp -t *", "uptime"] }
@@ -72,11 +72,12 @@ def test_files(who: object, text: str, verdict: str, rules: tuple[str, ...]) -> 
 
 def test_a_copys_far_end_is_opened_as_a_command_or_as_a_transfer() -> None:
     put = commands.classes(b"scp -t /tmp/x")
-    assert put == {"exec", "upload"}
+    assert put == {"exec", "upload", "scp"}
     assert uncovered(put, ["exec"]) == uncovered(put, ["upload"]) == []
     assert uncovered(put, ["download"])
     sync = commands.classes(b"rsync --server --delete -logDtpre.iLsfxCIvu . /srv/x/")
-    assert sync == {"exec", "interpreter", "upload", "remove"}
+    assert sync == {"exec", "interpreter", "upload", "remove", "rsync"}
+    assert uncovered(put, ["scp"])
     assert uncovered(sync, ["upload"]) == ["remove"]
     assert uncovered(sync, ["exec", "interpreter"]) == uncovered(sync, ["upload", "remove"]) == []
     assert uncovered(commands.classes(b"scp -t /tmp/x; id"), ["upload"]) == ["exec"]
@@ -102,7 +103,7 @@ def test_the_opening_waits_for_what_is_not_known_yet() -> None:
 
 
 def test_rules_with_paths_open_no_commands() -> None:
-    rules = 'targets = ["*"]\nallow.x = { do = ["exec", "download"], paths = ["**"] }\n'
+    rules = 'targets = ["*"]\nallow.x = { do = ["exec", "download", "scp"], paths = ["**"] }\n'
     snapshot = PolicySnapshot.load({"web.toml": rules}, {"web1": WEB}, bytes(32))
     assert snapshot.decide(PRIYA, WEB, commands.operation("ls", "deploy"), 0.0).verdict == "deny"
     assert snapshot.decide(PRIYA, WEB, commands.operation("scp -f /x", "deploy"), 0.0).verdict == "allow"
@@ -143,3 +144,25 @@ def test_a_directory_is_renamed_with_all_that_is_in_it() -> None:
     operation = Operation("ssh", files.ACTIONS["rename"].words, "", facts={"login": "deploy", **moved})
     decision = snapshot.decide(ADA, WEB, operation, 0.0)
     assert (decision.verdict, decision.rules) == ("deny", ("web.deny.secret",))
+
+
+def test_paths_hold_a_copys_command_only_as_it_is_written_and_a_rule_must_say_so() -> None:
+    rules = """
+    targets = ["*"]
+    allow.x = { do = ["upload"], paths = ["/srv/in/**"] }
+    allow.y = { do = ["upload", "rsync"], paths = ["/srv/sync/**"] }
+    deny.z = { do = ["scp"], who = ["user:mo"], why = "use sftp" }
+    """
+    snapshot = PolicySnapshot.load({"web.toml": rules}, {"web1": WEB}, bytes(32))
+
+    def verdict(who: object, text: str) -> str:
+        return snapshot.decide(who, WEB, commands.operation(text, "deploy"), 0.0).verdict
+
+    assert verdict(PRIYA, "(sftp) put /srv/in/x") == "allow"
+    assert verdict(PRIYA, "scp -t /srv/in/x") == "deny"
+    assert verdict(PRIYA, "rsync --server -re.x . /srv/in/x") == "deny"
+    assert verdict(PRIYA, "rsync --server -re.x . /srv/sync/x") == "allow"
+    assert verdict(PRIYA, "scp -t /srv/sync/x") == "deny"
+    found = snapshot.explain(PRIYA, WEB, commands.operation("scp -t /srv/in/x", "deploy"), 0.0).findings
+    assert "with scp in do they are as written" in found[0].because
+    assert verdict(MO, "scp -t /x") == "deny"
