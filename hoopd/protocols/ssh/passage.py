@@ -20,6 +20,10 @@ from hoopd.protocols.ssh.streams import Recorded
 Later = Callable[[float, Callable[[], None]], Callable[[], None]]
 
 
+#: of what one end broke off by what it sent: as a command that cannot be executed
+BROKEN_STATUS = 126
+
+
 @define(eq=False)
 class Way:
     """The two ends of a channel, for what works between them.
@@ -46,8 +50,8 @@ class Way:
         self.session.say(self.channel, text)
 
     def cut(self, why: str) -> None:
-        """End what runs in the channel, saying why."""
-        self.session.cut(self.channel, why)
+        """End what runs in the channel, here and at the target: one of the two does not behave."""
+        self.session.runs.cut(self.channel, why, (), BROKEN_STATUS, "protocol")
 
     def resume(self) -> None:
         """What C{channel.paused} kept goes on."""

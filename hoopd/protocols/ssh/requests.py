@@ -306,12 +306,6 @@ class Requests:
             self._status(channel, REFUSED_STATUS)
         self._close(channel)
 
-    def cut(self, channel: Channel, why: str) -> None:
-        """End what runs in a channel, which does not behave."""
-        self.say(channel, why)
-        self._status(channel, REFUSED_STATUS)
-        self._close(channel)
-
     def _close(self, channel: Channel) -> None:
         channel.client.closing = True
         channel.target.closing = True
@@ -321,7 +315,8 @@ class Requests:
     def _not_started(self, channel: Channel, run: Run, answered: bool) -> None:
         self._runs.finish(channel, "the target refused the request", failed=True)
         if answered:
-            self.cut(channel, "hoopd: the target refused the request")
+            self.end(channel, "hoopd: the target refused the request", REFUSED_STATUS)
+            self._close(channel)
 
     def _status(self, channel: Channel, status: int) -> None:
         # behind what was said before it: what waits for room goes first

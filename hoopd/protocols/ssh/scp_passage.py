@@ -95,7 +95,7 @@ class ScpPassage(CountedPassage):
             events = self._copy.sent(octets) if sends else self._copy.answered(octets)
         except PeerError as error:
             self._cut = True
-            self.way.cut(f"hoopd: the copy is ended: {error}")
+            self.way.cut(str(error))
             return False
         for event in events:
             self._happened(event)

@@ -90,10 +90,6 @@ class Session:
         """Tell the person at the client's end, on standard error."""
         self._requests.say(channel, text)
 
-    def cut(self, channel: Channel, why: str) -> None:
-        """End a channel, saying why on standard error."""
-        self._requests.cut(channel, why)
-
     def end(self, channel: Channel, text: str, status: int) -> None:
         """Tell the person why, and with which status what runs there has ended."""
         self._requests.end(channel, text, status)

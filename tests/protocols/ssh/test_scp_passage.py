@@ -59,11 +59,19 @@ def test_a_client_that_leads_elsewhere_ends_its_copy_and_no_more() -> None:
     copying.reply(b"\0")
     copying.to_client()
     copying.say(b"C0644 5 ../../etc/cron.d/x\n")
-    assert [kind for kind, _ in copying.to_target()] == [messages.EOF, messages.CLOSE]
+    # what was said does not go there: it is told to stop, and then closed
+    ((kind, payload),) = copying.to_target()
+    assert (kind, ChannelRequest.read(payload).kind) == (messages.REQUEST, "signal")
     (error, status, *ends) = copying.to_client()
-    assert b"the copy is ended: an scp name that leads elsewhere" in messages.read_data(*error)[2]
+    assert messages.read_data(*error)[2] == b"hoopd: ended: an scp name that leads elsewhere\n"
     assert Reader(ChannelRequest.read(status[1]).details).number() == 126
     assert [kind for kind, _ in ends] == [messages.EOF, messages.CLOSE]
+    assert [fields["why"] for kind, fields in copying.route.frames if kind == "decision"] == [
+        "an scp name that leads elsewhere"
+    ]
+    copying.advance(10)
+    assert messages.CLOSE in [kind for kind, _ in copying.to_target()]
+    copying.to_client()
     # nothing more comes of it, whatever is said
     copying.say(b"C0644 5 x\n")
     copying.reply(b"\0")
