@@ -5,18 +5,23 @@ For people who hold a phone and a terminal, and no hoopctl. Duties are the broke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
-from hoopd.approvals.words import rows, warnings
+from hoopd.approvals import words
 from hoopd.display import utc, visible
+
+#: rows are counted in 64 bits
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 HELP = """\
 approvals            what waits for approval
 show ID              one request: who, where, what exactly, why
-approve ID REASON…   say yes
+approve ID [--max-rows N] REASON…
+                     say yes, to N rows at most where the request is one about rows
 deny ID REASON…      say no
 whoami               who you are here
 Sessions at targets: ssh TARGET@gateway, or ssh -J gateway TARGET."""
@@ -32,24 +37,37 @@ class Asked:
     status: int = 0
 
 
-def asked(words: Sequence[str]) -> Asked:
-    """@param words: the command, at least one word"""
-    name, *rest = words
+def asked(line: Sequence[str]) -> Asked:
+    """@param line: the command, at least one word"""
+    name, *rest = line
     if name == "approvals" and not rest:
         return Asked("approvals.list", {"state": "pending"})
     if name == "whoami" and not rest:
         return Asked("whoami")
     if name == "show" and len(rest) == 1:
         return Asked("approvals.show", {"id": rest[0]})
-    if name in ("approve", "deny") and len(rest) >= 2:
-        return Asked(f"approvals.{name}", {"id": rest[0], "reason": " ".join(rest[1:])})
     if name in ("approve", "deny") and rest:
-        return Asked("", text=f"hoopd: a reason is missing: {name} {visible(rest[0])} REASON", status=2)
+        return _decision(name, rest[0], rest[1:])
     if name == "help":
         return Asked("", text=HELP)
     return Asked(
         "", text=f"hoopd: and {visible(name)} is no command of the gateway itself; help lists those", status=127
     )
+
+
+def _decision(name: str, id: str, rest: Sequence[str]) -> Asked:
+    """@param rest: the option that hoopctl has as well, and the reason behind it"""
+    rows: dict[str, int] = {}
+    if name == "approve" and rest and rest[0].partition("=")[0] == "--max-rows":
+        word, equals, number = rest[0].partition("=")
+        if not equals:
+            number, rest = (rest[1], rest[1:]) if len(rest) > 1 else ("", rest)
+        if not _NUMBER.fullmatch(number):
+            return Asked("", text=f"hoopd: {word} takes a number of rows, not {visible(number) or 'nothing'}", status=2)
+        rows, rest = {"max_rows": int(number)}, rest[1:]
+    if not rest or not " ".join(rest).strip():
+        return Asked("", text=f"hoopd: a reason is missing: {name} {visible(id)} REASON", status=2)
+    return Asked(f"approvals.{name}", {"id": id, "reason": " ".join(rest), **rows})
 
 
 def told(verb: str, answer: Any) -> str:
@@ -81,8 +99,8 @@ def _whole(one: Mapping[str, Any]) -> str:
         f"reason     {one['reason'] or '(none given)'}",
         f"target     {one['target']}",
         f"does       {', '.join(one['classes'])}",
-        *(f"rows       {each}" for each in (rows(one),) if each),
-        *(f"mind       {each}" for each in warnings(one)),
+        *(f"rows       {each}" for each in (words.rows(one),) if each),
+        *(f"mind       {each}" for each in words.warnings(one)),
         *(f"held by    {terms['rule']}: {', '.join(terms['by'])}" for terms in one["holds"]),
         "",
         # whole, with every invisible character written out: what is read is what is approved
