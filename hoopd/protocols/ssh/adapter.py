@@ -226,6 +226,11 @@ class ClientConnection(ServerTransport):
     def cancel(self) -> None:
         """There are no CancelRequests in SSH."""
 
+    def broken(self) -> None:
+        """Break glass has begun or ended somewhere."""
+        if isinstance(self._relay, Relay):
+            self._relay.broken()
+
     def end(self, why: str) -> None:
         """The session ends now: revoked, unknown to a new broker, or the gateway stops."""
         self.finish(None, why)

@@ -203,6 +203,8 @@ class Channel:
     replies: deque[Any] = Factory(deque)
     #: variables that policy let through, beyond harmless ones, as NAME=value
     environment: list[str] = Factory(list)
+    #: why break glass, which was asked for in it, is not open: nothing runs in it then
+    glass: Any = None
     #: columns and rows, where it has a terminal
     size: tuple[int, int] | None = None
     #: its kind, and its modes as pty-req encodes them (RFC 4254 section 8)

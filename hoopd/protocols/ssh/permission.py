@@ -67,6 +67,15 @@ class Ask:
     answered: bool = False
 
 
+@frozen
+class BreakGlass:
+    """Break glass is to be opened for the session's identity on its target, before what follows is judged. Answered once."""
+
+    reason: str
+    opened: Callable[[Opening], None]
+    refused: Stop
+
+
 class Permission:
     """
     @param route: L{hoopd.flow.route.Route}
@@ -85,7 +94,7 @@ class Permission:
         viewing: Any = None,
     ) -> None:
         self.viewing = viewing
-        self.asks: list[Ask] = []
+        self.asks: list[Ask | BreakGlass] = []
         self._session = session
         self._route = route
         self._judge = judge
@@ -160,6 +169,10 @@ class Permission:
     def judged(self, operation: Operation) -> Decision:
         """What policy says of C{operation}, which is not forwarded: nothing is recorded."""
         return self._judge(operation).decision
+
+    def refuse(self, wanted: Wanted, refusal: Refusal, stop: Stop) -> None:
+        """C{wanted} does not run, whatever policy says of it: that is on record."""
+        self._refuse(self._route.next_operation(), wanted, self._judge(wanted.operation), refusal, stop)
 
     def released(self, ask: Ask, approval: str | None) -> None:
         """C{ask} is answered with yes. @param approval: it was claimed under this; None: break glass, or the disk"""

@@ -15,19 +15,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hoopd.display import visible
+from hoopd.display import utc, visible
 from hoopd.errors import Denied, HoopdError, TargetError, Unavailable
 from hoopd.flow.judge import unmasked
 from hoopd.flow.route import Notice, Route
 from hoopd.policy import unmaskable
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.ssh.channels import Leg
-from hoopd.protocols.ssh.permission import Ask, Judged, Permission
+from hoopd.protocols.ssh.operations import Refusal
+from hoopd.protocols.ssh.permission import Ask, BreakGlass, Judged, Permission
 from hoopd.protocols.ssh.runs import Limits
 from hoopd.protocols.ssh.session import Session
 from hoopd.protocols.ssh.target import TargetConnection, connect
 from hoopd.protocols.ssh.views import Viewing
-from hoopd.values import Admission, Approval, Operation
+from hoopd.values import Admission, Approval, Opening, Operation
 
 
 @implementer(IPushProducer)
@@ -67,6 +68,8 @@ class Relay:
         self._connecting: Deferred[TargetConnection] | None = None
         #: what waits for approval: as many at once as there may be channels
         self._holds: dict[Ask, Deferred[Any]] = {}
+        #: break glass that the client knows of
+        self._known: Opening | None = None
         config = self._worker.config
         self.route = Route(self._worker, admission, self._worker.recorder(admission), config.durability)
         viewing = Viewing(self._worker, admission, self._now)
@@ -173,7 +176,10 @@ class Relay:
 
     # -- asks --------------------------------------------------------------------------------------------------
 
-    def _ask(self, ask: Ask) -> None:
+    def _ask(self, ask: Ask | BreakGlass) -> None:
+        if isinstance(ask, BreakGlass):
+            self._break_glass(ask)
+            return
         if ask.held is None:
             synced = self.route.sync()
             synced.addCallbacks(lambda _: self._released(ask, None), lambda failure: self._failed(ask, failure))
@@ -196,6 +202,35 @@ class Relay:
             lambda failure: self._failed(ask, failure),
         )
         holding.addErrback(self._broke).addBoth(lambda _: self._holds.pop(ask, None))
+
+    def _break_glass(self, ask: BreakGlass) -> None:
+        admission = self._admission
+        asked = self._worker.break_glass.open(admission.session, admission.token, ask.reason)
+
+        def refused(failure: Failure) -> None:
+            error = failure.value
+            if not failure.check(HoopdError, ValueError):
+                self.log.failure("break glass failed", failure)
+            if not self._over:
+                said = Refusal(str(error)) if isinstance(error, ValueError) else Refusal.of(error or Denied("no cause"))
+                self._take(ask.refused, said)
+
+        def opened(opening: Opening) -> None:
+            self._known = opening
+            if not self._over:
+                self._take(ask.opened, opening)
+
+        asked.addCallbacks(opened, refused).addErrback(self._broke)
+
+    def broken(self) -> None:
+        """Break glass may be in use, or may not be any more: whoever sits at a terminal is told."""
+        admission = self._admission
+        now, known = self._worker.opening(admission.identity, admission.target.name, self._now()), self._known
+        if self._over or self._target is None or (now and now.id) == (known and known.id):
+            return
+        self._known = now
+        text = f"{now.id} is open until {utc(now.until)}" if now else f"{known.id if known else ''} has ended"
+        self._take(self.core.announce, f"hoopd: break glass {text}")
 
     def _tell(self, ask: Ask, notice: Notice) -> None:
         if self._over or ask.tell is None:
@@ -220,6 +255,9 @@ class Relay:
 
     def _released(self, ask: Ask, approval: str | None) -> None:
         if not self._over:
+            held = ask.held
+            if held is not None and held.break_glass and ask.tell is not None:
+                ask.tell(f"hoopd: break glass {held.break_glass} lets this pass: {', '.join(held.skipped)}")
             self._take(self.core.permission.released, ask, approval)
 
     def _failed(self, ask: Ask, failure: Failure) -> None:

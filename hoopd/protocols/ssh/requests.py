@@ -11,9 +11,9 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 
-from hoopd.display import visible
+from hoopd.display import utc, visible
 from hoopd.errors import PeerError
 from hoopd.policy import commands, files
 from hoopd.protocols.ssh import messages, operations, watched
@@ -21,12 +21,13 @@ from hoopd.protocols.ssh.channels import Channel, Kept
 from hoopd.protocols.ssh.messages import ChannelRequest, Reader
 from hoopd.protocols.ssh.operations import Refusal, Wanted
 from hoopd.protocols.ssh.passage import Passage, Way
-from hoopd.protocols.ssh.permission import Granted
+from hoopd.protocols.ssh.permission import BreakGlass, Granted
 from hoopd.protocols.ssh.runs import Inside, Run, Runs
 from hoopd.protocols.ssh.scp_passage import CountedPassage, ScpPassage
 from hoopd.protocols.ssh.sftp_passage import SftpPassage
 from hoopd.protocols.ssh.streams import Recorded
 from hoopd.shell.far_end import FarEnd
+from hoopd.values import Opening
 
 #: the shell's for "found, and must not be executed" (POSIX.1-2017, XCU section 2.8.2)
 REFUSED_STATUS = 126
@@ -35,8 +36,13 @@ KEPT_MAX = 64
 #: SetEnv HOOPD_REASON=… says why; it goes no further
 REASON = "HOOPD_REASON"
 REASON_MAX = 1000
+#: SetEnv HOOPD_BREAK_GLASS=… breaks glass, for the reason that it says; it goes no further either
+BREAK_GLASS = "HOOPD_BREAK_GLASS"
 #: of the environment that one channel may set
 VARIABLES_MAX = 100
+
+#: what whoever breaks glass is told
+_LOUD = "everything is recorded, told to others, and will be reviewed"
 
 _SIGNALS = frozenset("ABRT ALRM FPE HUP ILL INT KILL PIPE QUIT SEGV TERM USR1 USR2".split())
 
@@ -126,10 +132,36 @@ class Requests:
             if fits:
                 self._session.reason = said or None
             self._answer(channel, request, fits)
+        elif name == BREAK_GLASS:
+            self._glass(channel, request, value.decode("utf-8", "replace"))
         elif any(fnmatchcase(name, pattern) for pattern in operations.HARMLESS):
             self._pass_on(channel, request)
         else:
             self._variable(channel, request, name, value)
+
+    def _glass(self, channel: Channel, request: ChannelRequest, reason: str) -> None:
+        """What follows on the channel waits, and is refused if this is: whoever asks for it at the start must not learn in
+        the middle that it is not there."""
+
+        def opened(opening: Opening) -> None:
+            skipped = ", ".join(opening.skip)
+            self.say(
+                channel, f"hoopd: break glass {opening.id} is open until {utc(opening.until)}: {skipped} are skipped"
+            )
+            self.say(channel, f"hoopd: {_LOUD}; hoopctl break-glass close {opening.id} ends it")
+            self._answer(channel, request, True)
+            self.resume(channel)
+
+        def refused(refusal: Refusal) -> None:
+            channel.glass = evolve(refusal, why=f"break glass: {refusal.why}")
+            self._answer(channel, request, False)
+            self.resume(channel)
+
+        if len(reason) > REASON_MAX or visible(reason) != reason:
+            refused(Refusal(f"a reason is one line of {REASON_MAX} characters at most"))
+            return
+        channel.paused = True
+        self._session.permission.asks.append(BreakGlass(reason, opened, refused))
 
     def _variable(self, channel: Channel, request: ChannelRequest, name: str, value: bytes) -> None:
         """One that may change what a command means."""
@@ -293,6 +325,9 @@ class Requests:
             self.resume(channel)
 
         channel.paused = True
+        if channel.glass is not None:
+            self._session.permission.refuse(wanted, channel.glass, stop)
+            return
         self._session.permission.seek(wanted, go, stop, tell, channel.number)
 
     def _refuse(self, channel: Channel, request: ChannelRequest, refusal: Refusal, kind: str, answered: bool) -> None:

@@ -98,6 +98,12 @@ class Session:
         """A channel that was paused goes on."""
         self._requests.resume(channel)
 
+    def announce(self, text: str) -> None:
+        """Tell whoever sits at a terminal."""
+        for channel in list(self._channels.values()):
+            if channel.ready and channel.pty and channel.run is not None and not channel.run.done:
+                self._requests.say(channel, text)
+
     def context(self) -> str:
         """What the meaning of operations depends on, besides their own text."""
         return f"login={self.login}"
