@@ -151,7 +151,7 @@ class SshServer:
 POLICY = """
 targets = ["web1"]
 contact = "the platform team"
-allow.ops = { who = ["group:ops"], do = ["exec", "opaque", "interpreter", "shell", "download", "upload"] }
+allow.ops = { who = ["group:ops"], do = ["exec", "opaque", "interpreter", "shell", "download", "upload"], watch = false }
 hold.touch = { do = ["exec"], commands = ["touch *"], by = ["group:leads"], wait = "60s", why = "users are on it" }
 deny.secret = { do = ["exec"], commands = ["cat /etc/shadow"], why = "nobody reads that" }
 """
