@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,27 @@ def test_paramiko(gateway: SshGateway, tmp_path: Path) -> None:
             assert files.stat(str(tmp_path / "file")).st_size == 100_000
             files.rename(str(tmp_path / "file"), str(tmp_path / "other"))
             assert files.listdir(str(tmp_path)) == ["other"]
+
+
+def test_paramiko_carries_much_both_ways_while_its_keys_are_renewed(gateway: SshGateway) -> None:
+    content = os.urandom(9_000_000)
+    with paramiko.SSHClient() as client:
+        client.load_host_keys(str(gateway.known_hosts))
+        client.connect(
+            "127.0.0.1", gateway.ssh_port, "web1", key_filename=str(gateway.directory / "priya"), allow_agent=False,
+            look_for_keys=False, timeout=60, banner_timeout=60, auth_timeout=60,
+        )  # fmt: skip
+        transport = client.get_transport()
+        assert transport is not None
+        assert transport.remote_cipher == "aes128-ctr", "it prefers what costs more"
+        standard_in, out, _ = client.exec_command("cat")
+        sending = threading.Thread(target=lambda: (standard_in.write(content), standard_in.channel.shutdown_write()))
+        sending.start()
+        assert out.read() == content
+        sending.join()
+        # it offers the better cipher as well, and was asked to change
+        assert transport.remote_cipher == transport.local_cipher
+        assert "gcm" in transport.remote_cipher
 
 
 def test_paramiko_with_a_token_as_password(gateway: SshGateway) -> None:
