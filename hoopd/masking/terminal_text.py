@@ -7,6 +7,7 @@ in 7-bit form; Unicode 15 section 3.9, table 3-7, for what is UTF-8.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 
 from attrs import Factory, define, frozen
@@ -29,10 +30,11 @@ _CSI = rb"\x1b\[[<-?]?(?:[0-9]{0,5}[;:]){0,24}[0-9]{0,5}[ -/]{0,2}"
 _STRING = rb"\x1b[\]PX^_][^\x00-\x08\x0a-\x1f\x7f]*"
 _OTHER = rb"\x1b[ -/]{0,2}"
 
-#: whatever is not plain: line ends, control strings, control sequences, other escapes, UTF-8, single octets
-_TOKEN = compiled(
+#: whatever is not plain: line ends, control strings, control sequences, other escapes, UTF-8, single octets; by the engine that is
+#: quicker at short matches: none of these goes back further than it is long
+_TOKEN = re.compile(
     rb"(\r\n)|(" + _STRING + rb"(?:\x07|\x1b\\))|(" + _CSI + rb"[@-~])|(" + _OTHER + rb"[0-OQ-WYZ\\`-~])"
-    rb"|((?:" + _UTF8 + rb")+)|([\x00-\x08\x0b-\x1f\x7f-\xff])"
+    rb"|((?:" + _UTF8 + rb")+)|([\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]+|[\x0d\x1b\x80-\xff])"
 )  # fmt: skip
 #: the beginning of one of them, at the end
 _BEGUN = compiled(
@@ -89,7 +91,7 @@ class View:
 
 @frozen
 class Control:
-    """What a terminal does not show, at C{start} to C{end} of the stream.
+    """What a terminal does not show, at C{start} to C{end} of the stream; single octets are not told of.
 
     @ivar string: text that it carries itself, as a window title, from C{start + 2} on; or C{b""}
     @ivar kept: it goes on even where the text around it does not: it may change the colour of all that follows.
@@ -149,12 +151,13 @@ def read(octets: bytes, removed_before: bytes, gapped_before: bytes, final: bool
     at = look = 0
     size = len(octets)
     gap = 0
+    gaps = False
     while True:
         found = _TOKEN.search(octets, look)
         if found is None:
             break
         start, end = found.span()
-        kind = found.lastindex
+        kind = found.lastindex or 0
         if kind == 1 or (kind == 5 and _UNSEEN.search(found.group()) is None):
             look = end
             continue
@@ -168,19 +171,23 @@ def read(octets: bytes, removed_before: bytes, gapped_before: bytes, final: bool
             break
         if start > at:
             gap = 0
-        removed.add(octets[at:start], at)
-        gapped.add(octets[at:start], at)
+            piece = octets[at:start]
+            removed.add(piece, at)
+            gapped.add(piece, at)
         gap += end - start
         if gap > GAP_MAX:
             removed.add(GAP, start)
         gapped.add(GAP, start)
-        if kind == 4:
-            # a terminal takes it away, and whoever reads a file does not
-            gapped.add(octets[end - 1 : end], end - 1)
-        string = octets[start + 2 : end] if kind == 2 else b""
-        controls.append(Control(start, end, string, kind in (2, 3, 4)))
+        if 1 < kind < 5:
+            if kind == 4:
+                # a terminal takes it away, and whoever reads a file does not
+                gapped.add(octets[end - 1 : end], end - 1)
+            controls.append(Control(start, end, octets[start + 2 : end] if kind == 2 else b"", True))
+        elif end - start > 1:
+            controls.append(Control(start, end))
+        gaps = True
         at = look = end
     removed.add(octets[at:size], at)
     gapped.add(octets[at:size], at)
-    differ = bool(controls) or gapped_before != removed_before
+    differ = gaps or gapped_before != removed_before
     return Reading(removed.view(), gapped.view() if differ else None, tuple(controls), size)
