@@ -61,6 +61,11 @@ sed -i 's|^master_key = "file:master.key"|master_key = "credential:hoopd-master-
 # the workers show the certificate, and nobody else needs its key
 chgrp hoopd-worker /etc/hoopd/tls/server.key
 chmod 0640 /etc/hoopd/tls/server.key
+for key in /etc/hoopd/tls/ssh_host_*_key; do
+  [ -f "$key" ] || continue
+  chgrp hoopd-worker "$key"
+  chmod 0640 "$key"
+done
 rmdir /run/hoopd 2>/dev/null || true
 
 install -m 0644 systemd/hoopd.service /etc/systemd/system/hoopd.service

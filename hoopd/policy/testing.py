@@ -97,5 +97,11 @@ def _target(snapshot: PolicySnapshot, file: PolicyFile, name: str) -> Target | N
     found = next((each for each in snapshot.targets().values() if file.selects(each)), None)
     if found is None and file.targets:
         # a file may come before its targets: test it on one as it describes them
-        return Target(file.targets[0].replace("*", "x"), "postgres", "127.0.0.1", 5432, file.labels)
+        return Target(file.targets[0].replace("*", "x"), _protocol(file), "127.0.0.1", 1, file.labels)
     return found
+
+
+def _protocol(file: PolicyFile) -> str:
+    """Of targets that are not there yet: what speaks of commands, accounts and paths is about SSH hosts."""
+    ssh = ("commands", "logins", "paths")
+    return "ssh" if any(getattr(rule.table, name, ()) for rule in file.rules for name in ssh) else "postgres"

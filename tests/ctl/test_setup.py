@@ -40,6 +40,37 @@ def test_what_it_makes_is_good_and_private(tmp_path: Path) -> None:
     assert "4 passed, 0 failed" in tested.stdout
 
 
+def test_an_ssh_listener_is_made_with_its_host_key(tmp_path: Path) -> None:
+    result = setup(tmp_path, "--ssh-port", 2222)
+    assert result.exit_code == 0, result.output
+    checked = run("config", "check", tmp_path / "etc")
+    assert checked.exit_code == 0, checked.output
+    listener = load(str(tmp_path / "etc")).listen["ssh"]
+    assert (listener.port, listener.host_keys) == (2222, (str(tmp_path / "etc/tls/ssh_host_ed25519_key"),))
+    key = tmp_path / "etc/tls/ssh_host_ed25519_key"
+    assert os.stat(key).st_mode & 0o777 == 0o600
+    shown = subprocess.run(["ssh-keygen", "-y", "-f", key], capture_output=True, text=True, check=True).stdout
+    assert shown.split()[:2] == key.with_suffix(".pub").read_text().split()[:2]
+    tested = run("policy", "test", tmp_path / "etc")
+    assert "8 passed, 0 failed" in tested.stdout
+    before = key.read_bytes()
+    assert setup(tmp_path, "--ssh-port", 2222).exit_code == 0
+    assert key.read_bytes() == before
+
+
+def test_who_adds_ssh_later_is_told_what_to_write(tmp_path: Path) -> None:
+    setup(tmp_path)
+    assert "ssh" not in load(str(tmp_path / "etc")).listen
+    result = setup(tmp_path, "--ssh-port", 2222)
+    toml = tmp_path / "etc/hoopd.toml"
+    told = result.output.partition("which was there:")[2].partition("\nNext:")[0]
+    assert "[listen.ssh]" in told
+    toml.write_text(toml.read_text() + told)
+    assert run("config", "check", tmp_path / "etc").exit_code == 0
+    assert load(str(tmp_path / "etc")).listen["ssh"].port == 2222
+    assert "which was there" not in setup(tmp_path, "--ssh-port", 2222).output
+
+
 def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     setup(tmp_path)
     files = [path for path in (tmp_path / "etc").rglob("*") if path.is_file()]
