@@ -37,7 +37,7 @@ _LISTED = " ynq"
 
 #: readline searches in the place of the prompt, zsh below the line
 _SEARCH = re.compile(r"\((?:failed )?(?:reverse-)?i-search\)`((?:(?!': ).)*)': ((?:(?!': ).)*)")
-_SEARCH_BELOW = re.compile("\n(?:failing )?(?:bck|fwd)-i-search: [^\n]*_\\Z")
+_SEARCH_BELOW = re.compile("\n(?:failing )?(?:bck|fwd)-i-search: ([^\n]*)_\\Z")
 
 KEY = re.compile(
     rb"(?P<enter>[\r\n])"
@@ -291,13 +291,15 @@ class Watch:
         return self._plain(line, text) if not line.others else self._edited(line, text)
 
     def _plain(self, line: Line, text: str | None) -> Seen:
-        typed = line.typed.decode("utf-8", "replace").rstrip()
+        whole = line.typed.decode("utf-8", "replace")
+        typed = whole.rstrip()
         if text is not None and _agree(text.rstrip(), typed):
             return Seen("line", typed) if typed.strip() else Seen("empty")
-        whole = self._whole().rstrip()
-        before = whole.removesuffix(typed)
-        if self.edits and before != whole and before.rstrip()[-1:] in self._marks:
-            # typed before the prompt was there: the shell shows it again behind it
+        left = self._left()
+        before = left.removesuffix(whole)
+        again = self.edits and before.rstrip()[-1:] in self._marks
+        if before != left and (again or (before == self._prompt and before.strip())):
+            # typed before the prompt was there: the shell shows it again behind it, or the terminal what came after it
             return Seen("line", typed)
         if text is not None and _HIDDEN.issuperset(text.strip()):
             return Seen("unseen")
@@ -329,7 +331,10 @@ class Watch:
         if left.endswith(typed) or left.endswith(typed.lstrip(_LISTED)):
             return True
         searched = self._searched()
-        return searched is not None and typed.strip() in searched[1]
+        if searched is not None:
+            return typed.strip() in searched[1]
+        below = _SEARCH_BELOW.search(self._below(line, self._last(self.screen.row), ""))
+        return below is not None and typed.strip() in below[1]
 
     @property
     def asks(self) -> bool:

@@ -59,6 +59,7 @@ class Shell(Play):
         self.core.seconds = self.core.runs.seconds = time.monotonic
         self._size = size
         self._more = more
+        self._came = time.monotonic()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         assert shutil.which(kind), f"{kind} is missing: apt-get install {kind}"
         self.home = Path(tempfile.mkdtemp(prefix="hoopd-watched-"))
@@ -138,16 +139,30 @@ class Shell(Play):
             assert time.monotonic() < end, f"never: {what}\n{self.shown.decode('utf-8', 'backslashreplace')}"
             self.turn(0.02)
 
-    def quiet(self, seconds: float = 0.15) -> None:
-        """Let it go on until nothing comes for a while."""
-        last = time.monotonic()
-        while time.monotonic() - last < seconds or self._waiting:
-            if self.turn(0.01):
-                last = time.monotonic()
+    def prompted(self, seconds: float = 60) -> None:
+        """Let it go on until nothing waits and the shell is at its prompt, with nothing typed."""
+
+        def there() -> bool:
+            watch = self.watch
+            watch.look()
+            left = watch._left().rstrip()
+            at = left[-1:] in ("$", "#", "%") and (self.kind == "dash" or watch.screen.editor)
+            return at and not self._busy and self.still()
+
+        self.until(there, "a prompt", seconds)
 
     @property
-    def _waiting(self) -> bool:
-        return bool(self._timers)
+    def _busy(self) -> bool:
+        channel = self.core.channel(self.number)
+        return bool(channel.paused or channel.kept)
+
+    def still(self, seconds: float = 0.1) -> bool:
+        """Nothing came for a while."""
+        return time.monotonic() - self._came > seconds
+
+    def settled(self) -> None:
+        """Let it go on until nothing waits, and nothing comes for a while."""
+        self.until(lambda: not self._busy and self.still(0.2), "quiet", 60)
 
     def turn(self, seconds: float) -> bool:
         """@return: something came"""
@@ -158,6 +173,7 @@ class Shell(Play):
             except OSError:
                 octets = b""
             if octets:
+                self._came = time.monotonic()
                 self.target(messages.DATA, number(self.number) + string(octets))
         now = time.monotonic()
         for one in [each for each in self._timers if each[0] <= now]:

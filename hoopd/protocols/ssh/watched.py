@@ -41,6 +41,8 @@ _ECHO_FIRST, _ECHO_MAX = 0.03, 0.5
 _QUIET = 0.02
 #: what was typed and does not show by then will not: hosts that are busy take as long
 _UNSEEN = 0.25
+#: a key that nothing answered may have changed nothing, or be still to come
+_UNANSWERED = 0.5
 #: a screen that never stands is not waited for
 _DECIDED = 2.0
 #: a shell that was given Enter has said so by then
@@ -238,8 +240,12 @@ class Watched(Passage):
             return
         # in vi's mode keys need not show
         shown = not told or self._watch.shown or (line is not None and line.commands)
-        prompt = told and self._answered and self._watch.shown
-        quiet = max(_QUIET, 2 * self._echo) if prompt else max(_UNSEEN, 4 * self._echo)
+        if not told:
+            quiet = max(_UNSEEN, 4 * self._echo)
+        elif self._answered and self._watch.shown:
+            quiet = max(_QUIET, 2 * self._echo)
+        else:
+            quiet = max(_UNANSWERED, 8 * self._echo)
         left = min(self._touched + quiet, self._decide_by) - now
         if left > 0:
             self._after(left, self._stands)
