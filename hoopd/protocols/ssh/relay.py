@@ -33,19 +33,38 @@ from hoopd.values import Admission, Approval, Opening, Operation
 
 @implementer(IPushProducer)
 class Flow:
-    """Pauses reading from one leg while the other is full. @ivar transport: the leg that is read"""
+    """Pauses reading from one leg while the other is full, unless keys of the one that is read are being exchanged.
+
+    An exchange has to be read to its end, however slow the other leg is. What is ahead of it is bounded by the windows.
+
+    @ivar transport: the leg that is read
+    """
 
     def __init__(self, transport: Any) -> None:
         self.transport = transport
+        self._full = self._exchanging = self._paused = False
 
     def pauseProducing(self) -> None:
-        self.transport.pauseProducing()
+        self._full = True
+        self._settle()
 
     def resumeProducing(self) -> None:
-        self.transport.resumeProducing()
+        self._full = False
+        self._settle()
 
     def stopProducing(self) -> None:
         """The other leg is gone: what ends the session is its connectionLost."""
+
+    def exchanging(self, busy: bool) -> None:
+        """Keys of the leg that is read begin to be exchanged, or have been."""
+        self._exchanging = busy
+        self._settle()
+
+    def _settle(self) -> None:
+        paused = self._full and not self._exchanging
+        if paused != self._paused:
+            self._paused = paused
+            (self.transport.pauseProducing if paused else self.transport.resumeProducing)()
 
 
 class Relay:
@@ -124,15 +143,19 @@ class Relay:
         """The client may speak from now on."""
         assert self._target is not None
         self._target.received = self._target_message
+        user, target = self._user, self._target
         # each leg stops while the other does not take what it brings
-        self._user.transport.registerProducer(Flow(self._target.transport), True)
-        self._target.transport.registerProducer(Flow(self._user.transport), True)
-        # nor is it brought more than windows let in while its keys are exchanged: reading has to go on for that to end
-        for connection, leg in ((self._user, self.core.client_leg), (self._target, self.core.target_leg)):
-            connection.exchanging = partial(self._exchanging, leg)
+        of_user, of_target = Flow(user.transport), Flow(target.transport)
+        user.transport.registerProducer(of_target, True)
+        target.transport.registerProducer(of_user, True)
+        # nor is it brought more than windows let in while its keys are exchanged
+        core = self.core
+        for connection, flow, leg in ((user, of_user, core.client_leg), (target, of_target, core.target_leg)):
+            connection.exchanging = partial(self._exchanging, flow, leg)
             connection.exchanging(connection.busy)
 
-    def _exchanging(self, leg: Leg, busy: bool) -> None:
+    def _exchanging(self, flow: Flow, leg: Leg, busy: bool) -> None:
+        flow.exchanging(busy)
         self.core.takes(leg, not busy)
         if not busy and not self._over:
             self._pump()
