@@ -125,8 +125,9 @@ class Gateway:
         toml = (self.etc / "hoopd.toml").read_text()
         for name, keys in self._settings.items():
             lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
-            header = f"[{name}]\n"
-            toml = toml.replace(header, header + lines) if header in toml else f"{toml}\n{header}{lines}"
+            # of a line of its own: one that is a comment is none
+            header = f"\n[{name}]\n"
+            toml = toml.replace(header, header + lines) if header in toml else f"{toml}{header}{lines}"
         (self.etc / "hoopd.toml").write_text(toml)
 
     def policy(self, text: str) -> None:

@@ -102,6 +102,34 @@ def test_a_client_that_reads_nothing_of_its_socket_costs_no_more_whatever_window
     assert asyncio.run(flood()) < ONE_MAX
 
 
+def test_a_client_that_never_ends_an_exchange_of_keys_is_kept_no_more_for(
+    gateway: SshGateway, warm: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unanswered(*words: object) -> None:
+        """What the gateway says of keys leads to nothing."""
+
+    async def flood() -> int:
+        async with connect(gateway) as connection:
+            process: asyncssh.SSHClientProcess[bytes]
+            process = await connection.create_process("cat /dev/zero", encoding=None, window=2**31)
+            await process.stdout.read(1)
+            monkeypatch.setitem(type(connection)._packet_handlers, 20, unanswered)
+            connection._send_kexinit()
+            taken = asyncio.ensure_future(_read_on(process))
+            found = await asyncio.to_thread(grown, gateway, warm)
+            taken.cancel()
+            connection.abort()
+            return found
+
+    assert asyncio.run(flood()) < ONE_MAX
+
+
+async def _read_on(process: asyncssh.SSHClientProcess[bytes]) -> None:
+    """It takes whatever comes, and so is not full."""
+    while await process.stdout.read(1 << 20):
+        pass
+
+
 def test_a_hundred_channels_that_nobody_reads_are_bounded_together(gateway: SshGateway, warm: int) -> None:
     async def flood() -> int:
         async with connect(gateway) as connection:
