@@ -108,6 +108,18 @@ class ClientConnection(ServerTransport):
         self._close(self._over)
         self._linger()
 
+    def hang_up(self) -> None:
+        """See L{ModernTransport.hang_up}; a client in the middle of sending is heard out, so that it reads why."""
+        # a producer that is paused would keep the connection open
+        self.transport.unregisterProducer()
+        half = getattr(self.transport, "loseWriteConnection", None)
+        if self.session is None or half is None:
+            self.transport.loseConnection()
+            return
+        # the kernel takes back what was sent, if the connection is closed with something unread
+        half()
+        self.transport.resumeProducing()
+
     def _linger(self) -> None:
         """The socket goes, even if the client reads nothing more."""
         # a producer that is paused would keep it open for good

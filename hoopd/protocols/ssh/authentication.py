@@ -31,8 +31,8 @@ BANNER = 53
 INFO_RESPONSE = 61
 PK_OK = 60
 
-#: an agent may hold a dozen keys, each of which is one attempt
-ATTEMPTS_MAX = 20
+#: an agent may hold a dozen keys, each of which is asked about and then signed with
+ATTEMPTS_MAX = 30
 #: a name with account, target and separators
 USER_MAX = 512
 SECRET_MAX = 16 * 1024
@@ -122,14 +122,14 @@ class Authentication(SSHService):
             # as OpenSSH: one connection, one name
             raise PeerError("the user's name changed during authentication")
         self._asked = None
+        self._attempts += 1
+        if self._attempts > ATTEMPTS_MAX:
+            raise PeerError("too many authentication attempts")
         attempt = _METHODS.get(method)
         if attempt is None:
             # "none" asks what there is
             self._failed()
             return
-        self._attempts += 1
-        if self._attempts > ATTEMPTS_MAX:
-            raise PeerError("too many authentication attempts")
         attempt(self, reader)
 
     # -- methods -----------------------------------------------------------------------------------------------

@@ -16,11 +16,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hoopd.display import utc, visible
-from hoopd.errors import Denied, HoopdError, TargetError, Unavailable
+from hoopd.errors import Denied, HoopdError, PeerError, TargetError, Unavailable
 from hoopd.flow.judge import unmasked
 from hoopd.flow.route import Notice, Route
 from hoopd.policy import unmaskable
 from hoopd.protocols.liveness import answers
+from hoopd.protocols.ssh import messages
 from hoopd.protocols.ssh.channels import Leg
 from hoopd.protocols.ssh.operations import Refusal
 from hoopd.protocols.ssh.permission import Ask, BreakGlass, Judged, Permission
@@ -30,6 +31,12 @@ from hoopd.protocols.ssh.target import TargetConnection, connect
 from hoopd.protocols.ssh.views import Viewing
 from hoopd.values import Admission, Approval, Opening, Operation
 
+#: messages that are no data, which windows bound, and which a peer that is full has not read: some hundred kilobytes. Nobody leaves
+#: so many answers unread but who asks for them to fill our memory.
+UNREAD_MAX = 10_000
+
+_DATA = frozenset({messages.DATA, messages.EXTENDED_DATA})
+
 
 @implementer(IPushProducer)
 class Flow:
@@ -38,22 +45,35 @@ class Flow:
     An exchange has to be read to its end, however slow the other leg is. What is ahead of it is bounded by the windows.
 
     @ivar transport: the leg that is read
+    @ivar to: the other one
     """
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: Any, to: Any) -> None:
         self.transport = transport
+        self.to = to
         self._full = self._exchanging = self._paused = False
+        self._unread = 0
 
     def pauseProducing(self) -> None:
         self._full = True
         self._settle()
 
     def resumeProducing(self) -> None:
-        self._full = False
+        self._full, self._unread = False, 0
         self._settle()
 
     def stopProducing(self) -> None:
         """The other leg is gone: what ends the session is its connectionLost."""
+
+    def send(self, waiting: list[tuple[int, bytes]]) -> None:
+        """Send these; whoever never reads what it has asked for is let go."""
+        for kind, payload in waiting:
+            if self._full and kind not in _DATA:
+                self._unread += 1
+                if self._unread > UNREAD_MAX:
+                    self.to.peer_error(PeerError("it does not read what it is answered"))
+                    return
+            self.to.sendPacket(kind, payload)
 
     def exchanging(self, busy: bool) -> None:
         """Keys of the leg that is read begin to be exchanged, or have been."""
@@ -145,7 +165,8 @@ class Relay:
         self._target.received = self._target_message
         user, target = self._user, self._target
         # each leg stops while the other does not take what it brings
-        of_user, of_target = Flow(user.transport), Flow(target.transport)
+        of_user, of_target = Flow(user.transport, target), Flow(target.transport, user)
+        self._to_target, self._to_user = of_user, of_target
         user.transport.registerProducer(of_target, True)
         target.transport.registerProducer(of_user, True)
         # nor is it brought more than windows let in while its keys are exchanged
@@ -180,18 +201,15 @@ class Relay:
         self._pump()
 
     def _pump(self) -> None:
-        core, target = self.core, self._target
-        assert target is not None
+        core = self.core
         while core.permission.asks:
             self._ask(core.permission.asks.pop(0))
         if core.to_client:
             waiting, core.to_client = core.to_client, []
-            for kind, payload in waiting:
-                self._user.sendPacket(kind, payload)
+            self._to_user.send(waiting)
         if core.to_target:
             waiting, core.to_target = core.to_target, []
-            for kind, payload in waiting:
-                target.sendPacket(kind, payload)
+            self._to_target.send(waiting)
 
     def _lost(self, why: str) -> None:
         if not self._over:

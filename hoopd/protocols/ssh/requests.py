@@ -38,6 +38,8 @@ REASON = "HOOPD_REASON"
 REASON_MAX = 1000
 #: SetEnv HOOPD_BREAK_GLASS=… breaks glass, for the reason that it says; it goes no further either
 BREAK_GLASS = "HOOPD_BREAK_GLASS"
+#: of what a target says about a signal
+SIGNAL_TEXT_MAX = 200
 #: of the environment that one channel may set
 VARIABLES_MAX = 100
 
@@ -393,10 +395,11 @@ class Requests:
         if run is not None and run.cut:
             # how it ended was said already
             return
-        if request.kind == "exit-status" and run is not None:
-            run.ended = f"exit {Reader(request.details).number()}"
-        elif request.kind == "exit-signal" and run is not None:
-            run.ended = f"signal {Reader(request.details).name()}"
+        if request.kind in ("exit-status", "exit-signal") and run is not None:
+            if run.ended:
+                # the first counts, on record and for the client
+                return
+            run.ended, request = _end(request)
         elif request.kind not in ("xon-xoff", "eow@openssh.com"):
             if request.want_reply:
                 number = messages.number(channel.target.theirs)
@@ -410,6 +413,20 @@ class Requests:
         channel.client.tell(messages.REQUEST, passed.encode(), self._session.to_client)
         if request.want_reply:
             channel.target.tell(messages.SUCCESS, messages.number(channel.target.theirs), self._session.to_target)
+
+
+def _end(request: ChannelRequest) -> tuple[str, ChannelRequest]:
+    """How a command ended. @return: in words; and as the client is told it, with nothing but visible text"""
+    reader = Reader(request.details)
+    if request.kind == "exit-status":
+        status = reader.number()
+        return f"exit {status}", evolve(request, details=messages.number(status))
+    name, dumped = reader.name(), reader.flag()
+    said = visible(reader.string().decode("utf-8", "replace")[:SIGNAL_TEXT_MAX])
+    details = (
+        messages.string(name.encode()) + messages.flag(dumped) + messages.string(said.encode()) + messages.string(b"")
+    )
+    return f"signal {name}", evolve(request, details=details)
 
 
 def _sftp(way: Way, route: Any, operation: int, error: Recorded) -> Passage:

@@ -229,6 +229,9 @@ class TargetConnection(ClientTransport):
         ready.callback(None)
 
     def _failed(self, failure: Failure) -> None:
+        if failure.check(PeerError):
+            # their bytes, behind us: not the client's fault
+            failure = self._ends(f"it broke the protocol: {failure.getErrorMessage()}")
         self._tell(failure)
         self.leave()
 
@@ -257,7 +260,7 @@ class TargetConnection(ClientTransport):
     def peer_error(self, error: PeerError) -> None:
         """The target broke the protocol."""
         super().peer_error(error)
-        self._failed(self._ends(f"it broke the protocol: {error}"))
+        self._failed(Failure(error))
 
     def receiveError(self, reasonCode: int, description: bytes) -> None:
         """Conch's name: the target says why it goes."""

@@ -42,6 +42,15 @@ EXCHANGE_TIMEOUT = 60.0
 #: change once they carry much; for an interactive session an exchange of keys would cost more than it brings.
 AEAD_AFTER = 4 * 1024 * 1024
 
+#: an exchange takes some kilobytes
+BEFORE_KEYS_MAX = 512 * 1024
+#: messages that we do not know: newer implementations may send one or two
+UNKNOWN_MAX = 1000
+#: exchanges that a peer may begin with next to nothing carried, and within moments of the last one: none has a reason to
+EARLY_MAX = 100
+EARLY_OCTETS = 16 * 1024
+EARLY_SECONDS = 1.0
+
 _UINT32 = Struct(">I")
 _AEAD = frozenset(name for name, algorithm in CIPHERS.items() if algorithm.aead)
 _padding = Padding(randbytes.secureRandom)
@@ -181,6 +190,8 @@ class ModernTransport:
                 break
             kind, payload, at = opened
             self._dispatch(kind, payload)
+            if self.sessionID is None and self._incoming.octets > BEFORE_KEYS_MAX:
+                raise PeerError("so much before the first keys")
         if at > 0:
             del self._buffer[:at]
         if self._incoming.worn:
@@ -221,6 +232,8 @@ class ModernTransport:
         if kind == conch.MSG_KEXINIT:
             if self._keyExchangeState == self._KEY_EXCHANGE_PROGRESSING:
                 raise PeerError("KEXINIT in the middle of a key exchange")
+            if not exchanging:
+                self._count_renewal()
         elif self._keyExchangeState == self._KEY_EXCHANGE_PROGRESSING:
             if kind not in (_STRICT if self.strict and self.sessionID is None else _IN_EXCHANGE):
                 raise PeerError(f"message {kind} in the middle of a key exchange")
@@ -236,10 +249,25 @@ class ModernTransport:
             self._early = True
         self.dispatchMessage(kind, payload)  # type: ignore[attr-defined]
 
+    def _count_renewal(self) -> None:
+        """The peer renews keys: an exchange costs us a thousand times what asking for it costs."""
+        now = self.clock.seconds()
+        carried = self._incoming.octets + self._outgoing.octets
+        if carried < EARLY_OCTETS and now - self._renewed_at < EARLY_SECONDS:
+            self._renewals += 1
+            if self._renewals > EARLY_MAX:
+                raise PeerError("keys are renewed again and again")
+        self._renewed_at = now
+
     _early = False
+    _replied = False
+    _unknown = 0
+    _renewals = 0
+    _renewed_at = 0.0
 
     def _may_renew(self) -> bool:
-        return self.nextEncryptions is not None and (bool(self.nextEncryptions.encBlockSize) or self.isClient)
+        # a client that checks the host's key has answered the exchange, and has no keys yet
+        return self.nextEncryptions is not None and (bool(self.nextEncryptions.encBlockSize) or self._replied)
 
     # -- to the peer -------------------------------------------------------------------------------------------
 
@@ -260,15 +288,29 @@ class ModernTransport:
 
     def sendUnimplemented(self) -> None:
         """The last packet was not understood: its number (RFC 4253 section 11.4)."""
+        self._unknown += 1
+        if self._unknown > UNKNOWN_MAX:
+            raise PeerError("too many messages that nobody knows")
         number = (self._incoming.sequence - 1) & 0xFFFFFFFF
         self.sendPacket(conch.MSG_UNIMPLEMENTED, _UINT32.pack(number))
+
+    def receiveUnimplemented(self, seqnum: int) -> None:
+        """Conch's name: we send nothing that a peer could not do without; Conch would write a line of the log for each."""
+
+    def receiveDebug(self, alwaysDisplay: bool, message: bytes, lang: bytes) -> None:
+        """Conch's name: what a peer says to people is nothing for the log."""
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
         """Tell why, and end. Once."""
         if self._ended:
             return
-        super().sendDisconnect(reason, desc)  # type: ignore[misc]
+        self.sendPacket(conch.MSG_DISCONNECT, _UINT32.pack(reason) + NS(desc) + NS(b""))
         self._ended = True
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """All is said: the connection ends once that is sent."""
+        self.transport.loseConnection()
 
     def renew_keys(self) -> None:
         """Begin a key exchange, unless one runs."""
@@ -313,7 +355,7 @@ class ModernTransport:
             self.strict = (STRICT_SERVER if self.isClient else STRICT_CLIENT) in theirs
             if self.strict and (self._early or self._incoming.sequence != 1):
                 raise PeerError("KEXINIT was not the first message of a strict key exchange")
-        self.nextEncryptions, self._gotNewKeys = None, 0
+        self.nextEncryptions, self._gotNewKeys, self._replied = None, 0, False
         negotiated = super().ssh_KEXINIT(packet)  # type: ignore[misc]
         if not self._ended:
             self._keyExchangeState = self._KEY_EXCHANGE_PROGRESSING
@@ -382,8 +424,21 @@ class ClientTransport(ModernTransport, conch.SSHClientTransport):
         *(kind + keys.CERTIFICATE for kind in ModernTransport.supportedPublicKeys), *ModernTransport.supportedPublicKeys,
     )  # fmt: skip
 
+    #: what is asked for and not begun yet; Conch begins it for each answer
+    instance: Any = None
+
+    def ssh_SERVICE_ACCEPT(self, packet: bytes) -> None:
+        """Conch's name: once for what was asked for."""
+        asked, self.instance = self.instance, None
+        if asked is None or (packet and getNS(packet)[0] != asked.name):
+            raise PeerError("a service that nobody asked for")
+        self.setService(asked)
+
     def _ssh_KEX_ECDH_REPLY(self, packet: bytes) -> Any:
         """Conch's reads no certificates, and takes a signature of any algorithm that the key can make."""
+        if self._replied:
+            raise PeerError("a second answer in one key exchange")
+        self._replied = True
         blob, theirs, signature, _ = getNS(packet, 3)
         verified = self.verifyHostKey(blob, b"")
         verified.addCallback(lambda _: self._exchanged(blob, theirs, signature))

@@ -169,3 +169,34 @@ def test_a_client_that_begins_with_the_better_cipher_exchanges_no_keys_early() -
     first = exchanged(pair.server)
     assert ciphers_after(pair, transport.AEAD_AFTER // 30_000 + 2) == {b"aes256-gcm@openssh.com"}
     assert exchanged(pair.server) is first
+
+
+# -- peers that ask for much --------------------------------------------------------------------------------------
+
+
+def test_keys_that_are_renewed_again_and_again_end_it() -> None:
+    pair = Pair()
+    for _ in range(transport.EARLY_MAX + 1):
+        assert not pair.client._ended
+        pair.server.renew_keys()
+        pair.deliver()
+    assert pair.client._ended
+
+
+def test_keys_are_renewed_as_often_as_time_or_volume_say() -> None:
+    pair = Pair()
+    for _ in range(transport.EARLY_MAX * 2):
+        pair.clock.advance(transport.EARLY_SECONDS * 2)
+        pair.server.renew_keys()
+        pair.deliver()
+    assert not pair.client._ended
+
+
+def test_messages_that_nobody_knows_are_answered_and_bounded() -> None:
+    pair = Pair()
+    pair.client.service = None
+    for _ in range(transport.UNKNOWN_MAX + 1):
+        assert not pair.client._ended
+        pair.server.sendPacket(150, b"")
+        pair.deliver()
+    assert pair.client._ended
