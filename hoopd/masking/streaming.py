@@ -91,6 +91,11 @@ class StreamMasker:
         self._free = upto
         return b"".join(out)
 
+    def abandon(self) -> tuple[bytes, bytes]:
+        """More may come, and not through here: what is held may be half a value. @return: the rest without it, and with it"""
+        early, late = self.release(), self.finish()
+        return early + (FULL if late else b""), early + late
+
     # -- work --------------------------------------------------------------------------------------------------
 
     def _read(self, final: bool) -> Reading:

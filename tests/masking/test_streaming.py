@@ -211,6 +211,13 @@ def test_a_value_that_is_whole_waits_for_what_follows() -> None:
     assert masker.finish() == b"****1111"
 
 
+def test_half_a_value_is_left_out_of_what_goes_on_elsewhere() -> None:
+    masker = StreamMasker(CARD)
+    masker.feed(b"a " + NUMBER[:15])
+    assert masker.abandon() == (b"411111****", NUMBER[:15])
+    assert masker.abandon() == (b"", b"")
+
+
 # -- bounds ----------------------------------------------------------------------------------------------------
 
 

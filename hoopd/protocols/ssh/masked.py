@@ -57,7 +57,7 @@ class Outward:
         self.octets += len(octets)
         views = self._view()
         if views is not self._views:
-            self.end()
+            self.stop(views)
             self._views = views
             self._client = _masker(views.client)
             self._record = self._client if views.record is views.client else _masker(views.record)
@@ -67,11 +67,21 @@ class Outward:
         self._wait()
 
     def end(self) -> None:
-        """Nothing follows for now: what is held is what it is. @raise RecordError"""
+        """Nothing follows: what is held is what it is. @raise RecordError"""
         self._wait_no_more()
         client, record = self._client, self._record
         shown = b"" if client is None else client.finish()
         self._send(shown, shown if record is client else b"" if record is None else record.finish())
+
+    def stop(self, views: Views | None = None) -> None:
+        """More may have followed: half a value is not shown, unless it may be seen from now on. @raise RecordError"""
+        self._wait_no_more()
+        client, record = self._client, self._record
+        shown, seen = (b"", b"") if client is None else client.abandon()
+        kept = shown if record is client else b"" if record is None else record.abandon()[0]
+        self._send(seen if views is not None and views.client is None else shown, kept)
+        self._client = self._record = None
+        self._views = NONE
 
     def drop(self) -> None:
         """What is held goes nowhere."""
@@ -153,6 +163,15 @@ class Masked(Passage):
         self.input.take(octets if self._typed is None else self._typed.feed(octets))
 
     def _input_ends(self) -> None:
+        typed, self._typed = self._typed, None
+        if typed is not None:
+            self.input.take(typed.abandon()[0])
+
+    def client_ends(self) -> None:
+        """See L{Passage.client_ends}."""
+        self._guarded(self._input_whole)
+
+    def _input_whole(self) -> None:
         if self._typed is not None:
             self.input.take(self._typed.finish())
 
@@ -166,9 +185,11 @@ class Masked(Passage):
         self._guarded(lambda: outward.take(octets))
 
     def target_ends(self) -> None:
-        """See L{Passage.target_ends}."""
-        for outward in self._outward.values():
-            self._guarded(outward.end)
+        """See L{Passage.target_ends}. How a command ended is told when it has; what it wrote may still be under way."""
+        target = self.way.channel.target
+        if target.eof_received or target.close_received:
+            for outward in self._outward.values():
+                self._guarded(outward.end)
 
     def drop(self) -> None:
         """Nothing more comes out, and what is held goes nowhere."""
@@ -180,6 +201,8 @@ class Masked(Passage):
     def finish(self) -> None:
         """See L{Passage.finish}."""
         self.target_ends()
+        for outward in self._outward.values():
+            self._guarded(outward.stop)
         self._guarded(self._input_ends)
         self._over = True
         super().finish()

@@ -151,7 +151,6 @@ class Runs:
         if run.done or run.cut:
             return
         run.cut = True
-        run.passage.target_ends()
         self.route.record(
             "decision", {"operation": run.operation, "decision": "deny", "rules": list(rules), "why": why}
         )

@@ -72,8 +72,8 @@ def recorded(play: Play, kind: str = "output") -> str:
 
 def over(play: Play, channel: int, status: int = 0) -> bytes:
     play.target(messages.REQUEST, ChannelRequest(channel, "exit-status", False, number(status)).encode())
-    shown = play.data_to_client()[0]
     play.target(messages.EOF, number(channel))
+    shown = play.data_to_client()[0]
     play.target(messages.CLOSE, number(channel))
     return shown
 
@@ -93,7 +93,12 @@ def test_both_streams_are_masked_each_by_itself() -> None:
     assert said(play, channel, CARD[8:] + b"\n") == b"****1111\n"
 
 
-def test_what_is_held_at_the_end_comes_before_the_status() -> None:
+def test_what_is_held_comes_with_the_end_and_not_with_the_status_which_output_may_follow() -> None:
+    play, channel = running()
+    assert said(play, channel, CARD[:15]) == b""
+    play.target(messages.REQUEST, ChannelRequest(channel, "exit-status", False, number(0)).encode())
+    assert play.data_to_client()[0] == b""
+    assert said(play, channel, CARD[15:] + b"\n") == b"****1111\n"
     play, channel = running()
     assert said(play, channel, b"42") == b""
     assert over(play, channel) == b"42"
@@ -141,6 +146,23 @@ def test_masks_that_begin_or_end_while_it_runs_count_from_then_on() -> None:
     assert said(play, channel, CARD + b"\n") == b"4111" + CARD + b"\n"
     over(play, channel)
     assert recorded(play) == CARD.decode() + "\n****1111\n4111****1111\n"
+
+
+def test_half_a_value_is_not_shown_where_masks_change_or_the_session_ends() -> None:
+    play, channel = running()
+    assert said(play, channel, CARD[:15]) == b""
+    play.core.permission.viewing.views = Views(RECORD, RECORD)
+    assert said(play, channel, CARD[15:] + b"\n") == b"411111****1\n"
+    assert said(play, channel, CARD[:15]) == b""
+    play.core.close()
+    assert recorded(play) == "411111****1\n411111****"
+
+
+def test_half_a_value_is_not_shown_where_a_limit_cuts_it() -> None:
+    play, channel = running(obligations=Limits(max_bytes=20, bytes_rule="web.allow.x"))
+    shown = said(play, channel, b"card " + CARD + b"\n")
+    assert shown == b"card 411111****"
+    assert recorded(play) == "card 411111****"
 
 
 def test_a_masker_that_fails_ends_the_command_and_nothing_passes() -> None:
