@@ -64,13 +64,15 @@ def replayed(gateway: SshGateway) -> str:
     return gateway.hoopctl("sessions", "replay", gateway.json("sessions", "list")[0]["id"]).stdout
 
 
+def holding(gateway: SshGateway, pattern: re.Pattern[bytes]) -> list[str]:
+    """Files of the gateway in which it is: recordings, store, log and whatever else there is."""
+    files = [path for path in gateway.directory.rglob("*") if path.is_file()]
+    return [str(path) for path in files if pattern.search(path.read_bytes())]
+
+
 def leaks(gateway: SshGateway) -> list[str]:
-    """Files of the gateway that hold a value: recordings, store, log and whatever else there is."""
-    found = []
-    for path in gateway.directory.rglob("*"):
-        if path.is_file() and SECRET.search(path.read_bytes()):
-            found.append(str(path))
-    return found
+    """Files of the gateway that hold a value."""
+    return holding(gateway, SECRET)
 
 
 def test_output_is_masked_on_both_streams_and_in_the_record(gateway: SshGateway, values: Path) -> None:
@@ -80,6 +82,8 @@ def test_output_is_masked_on_both_streams_and_in_the_record(gateway: SshGateway,
     assert done.stderr.endswith(shown)
     kept = replayed(gateway)
     assert "card ****1111" in kept
+    # values would be found as well, if they were there
+    assert [name for name in holding(gateway, re.compile(rb"card \*{4}1111")) if name.endswith(".hoopd-rec")]
     assert leaks(gateway) == []
 
 
@@ -193,6 +197,19 @@ def test_files_are_refused_under_masks_and_the_message_says_what_permits_them(
     )  # fmt: skip
     assert sent.returncode == 0, sent.stderr
     assert Path(f"{values}.in").read_bytes() == values.read_bytes()
+    for options in ((), ("-O",)):
+        named = f"{values}-{CARD}"
+        sent = subprocess.run(
+            ["sshpass", "-e", "-P", "Token:", "scp", *options, *words, str(values), f"web1@127.0.0.1:{named}"],
+            env=gateway.ssh_environment("user:priya"), capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert sent.returncode == 0, sent.stderr
+        assert Path(named).read_bytes() == values.read_bytes()
+    until(
+        lambda: [each for each in gateway.events("transfer.finished") if "****1111" in each["path"]] != [],
+        "it is listed",
+    )
+    assert leaks(gateway) == []
 
 
 def test_much_output_passes_masked_and_whole(gateway: SshGateway) -> None:

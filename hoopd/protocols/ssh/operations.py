@@ -76,13 +76,14 @@ def redacted(one: Wanted, scanner: Callable[[bytes], bytes]) -> Wanted:
     """C{one} with a text that may be recorded and shown to approvers. @param scanner: takes out what masks look for"""
     operation = one.operation
     text, objects = (
-        short(_scanned(operation.text, scanner)),
-        tuple(_scanned(each, scanner) for each in operation.objects),
+        short(scanned(operation.text, scanner)),
+        tuple(scanned(each, scanner) for each in operation.objects),
     )
     return evolve(one, operation=evolve(operation, text=text, objects=objects))
 
 
-def _scanned(text: str, scanner: Callable[[bytes], bytes]) -> str:
+def scanned(text: str, scanner: Callable[[bytes], bytes]) -> str:
+    """C{text} without what C{scanner} takes out."""
     return scanner(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
 
 

@@ -41,6 +41,10 @@ class Way:
     def to_target(self, stream: int, octets: bytes) -> None:
         self.channel.target.send(stream, octets, self.session.to_target)
 
+    def shown(self, name: bytes) -> str:
+        """The name of a file as it may be recorded and logged."""
+        return self.session.permission.shown(name)
+
     def seek(self, wanted: Wanted, go: Go, stop: Stop, known: bool = False) -> None:
         """As L{hoopd.protocols.ssh.permission.Permission.seek}; whoever waits is told on standard error."""
         self.session.permission.seek(wanted, go, stop, self.say, self.channel.number, known)

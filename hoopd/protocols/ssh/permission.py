@@ -247,9 +247,17 @@ class Permission:
         self._route.event("operation.denied", operations.event(frame, "observed", "approval"))
         stop(refusal)
 
+    def shown(self, raw: bytes) -> str:
+        """C{raw} as it may be recorded and logged."""
+        return operations.short(operations.scanned(operations.shown(raw), self._scanner))
+
+    @property
+    def _scanner(self) -> Callable[[bytes], bytes]:
+        return _same if self.viewing is None else self.viewing.redacted
+
     def _redacted(self, wanted: Wanted) -> Wanted:
         """C{wanted} as it may be recorded, logged, and shown to approvers."""
-        return operations.redacted(wanted, _same if self.viewing is None else self.viewing.redacted)
+        return operations.redacted(wanted, self._scanner)
 
     def _masks(self, wanted: Wanted) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Rules of masks that the output of C{wanted} is under, and would be under."""

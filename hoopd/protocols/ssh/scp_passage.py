@@ -7,10 +7,9 @@ What neither honest scp does ends the copy before it arrives. Whether the comman
 from __future__ import annotations
 
 import posixpath
-from typing import Any
+from typing import Any, Literal
 
 from hoopd.errors import PeerError
-from hoopd.protocols.ssh.operations import shown
 from hoopd.protocols.ssh.passage import Passage, Way
 from hoopd.protocols.ssh.scp import Began, Copy, Event, Piece
 from hoopd.protocols.ssh.streams import Recorded
@@ -55,9 +54,9 @@ class CountedPassage(Passage):
             stream.finish()
 
     def _transfer(self, path: str, name: str = "") -> Transfer:
-        moves, now = self._moves, self.way.session.seconds()
-        direction = "upload" if moves.upload else "download"
-        return Transfer(self._operation, direction, moves.program, shown(path.encode()), now, moves.upload, name)  # type: ignore[arg-type]
+        moves, now, shown = self._moves, self.way.session.seconds(), self.way.shown(path.encode())
+        direction: Literal["upload", "download"] = "upload" if moves.upload else "download"
+        return Transfer(self._operation, direction, moves.program, shown, now, moves.upload, name)
 
     @property
     def octets(self) -> int:
@@ -104,7 +103,7 @@ class ScpPassage(CountedPassage):
     def _happened(self, event: Event) -> None:
         if isinstance(event, Began):
             names = b"/".join(event.names)
-            self._file = self._transfer(self._whose(event.names[0]), shown(names))
+            self._file = self._transfer(self._whose(event.names[0]), self.way.shown(names))
         elif isinstance(event, Piece):
             if self._file is not None:
                 self._file.moved(event.offset, event.octets)

@@ -480,7 +480,7 @@ class SftpPassage(Passage):
 
     def _opens(self, request: PathRequest, granted: Granted, path: bytes, flags: int) -> Callable[[bytes], None]:
         settled = self._settling(granted)
-        shown, began, number = operations.shown(path), self.way.session.seconds(), granted.operation
+        shown, began, number = self.way.shown(path), self.way.session.seconds(), granted.operation
 
         def then(answer: bytes) -> None:
             if answer[4] == sftp.STATUS:
