@@ -42,7 +42,7 @@ def _plan(ways: tuple[SshRoute, ...], quick: bool, directory: Path) -> list[tupl
     in_process = [direct, hoopd]
     crowds = (1, 10, 20) if quick else (1, 10, 50, 200)
     megabytes, rounds = (32, 2) if quick else (256, 3)
-    keys = 400 if quick else 4000
+    keys = 1600 if quick else 4000
     sizes = (1, 16, 64) if quick else (1, 16, 64, 1024)
     return [
         ("ssh_keys", lambda: {way.name: measures.keystrokes(way, crowds if way is hoopd else (1,), keys) for way in in_process}),

@@ -138,7 +138,7 @@ def commands(routes: Sequence[SshRoute], times: int) -> dict[str, dict[str, floa
             while len(samples[routes[0].name]) < times:
                 for route, connection in opened:
                     before = route.processor()
-                    for _ in range(20):
+                    for _ in range(5):
                         began = time.perf_counter()
                         await connection.run("true", check=True)
                         samples[route.name].append(time.perf_counter() - began)
