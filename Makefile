@@ -9,7 +9,7 @@ export LC_ALL := C.UTF-8
 export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || echo "$(CURDIR)/.venv/home")
 
 help:
-	@echo "make demo         start hoopd with a throw-away PostgreSQL and show the main job"
+	@echo "make demo         start hoopd with a throw-away PostgreSQL and sshd and show the main job"
 	@echo "make test         set up, then lint, types, unit and integration tests"
 	@echo "make unit         the fast tests alone"
 	@echo "make bench        measure hoopd beside direct connections, PgBouncer and a stock SSH bastion"

@@ -1,4 +1,4 @@
-"""The main job of hoopd, shown on real parts: psql through the gateway to a PostgreSQL of its own.
+"""The main job of hoopd, shown on real parts: psql and ssh through the gateway to a PostgreSQL and an sshd of its own.
 
 make demo runs it. Every command is printed as you would type it, run as printed, and its real output is checked: if
 hoopd does not do what is claimed here, the demo fails. Everything lies in .demo/, is stopped by process id, and is gone
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.integration.postgres import PostgresServer, free_port  # noqa: E402
+from tests.integration.sshd import LOGIN, SshServer, new_key  # noqa: E402
 
 #: where .demo is made and commands are run: the checkout, but for tests
 BASE = Path(os.environ.get("HOOPD_DEMO_BASE", ROOT)).resolve()
@@ -33,6 +34,7 @@ DEMO = BASE / ".demo"
 
 #: where it listens if nobody else does
 PORT = 15432
+SSH_PORT = 12222
 
 SHOP = """
 CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, email text, card_number text);
@@ -74,6 +76,48 @@ identity."user:priya" = { groups = ["eng"] }
 test."user:priya SELECT * FROM customers" = ["allow.read"]
 test."user:priya UPDATE orders SET quantity = 5" = ["hold.write"]
 test."user:priya DROP TABLE orders" = ["deny.drop"]
+"""
+
+HOST = """
+[targets.web1]
+protocol = "ssh"
+host = "127.0.0.1"
+port = {port}
+username = "{login}"
+description = "The shop's web server"
+
+[targets.web1.ssh]
+host_keys = ["{key}"]
+"""
+
+COMMANDS = """
+targets = ["web1"]
+contact = "the platform team"
+
+allow.look   = { who = ["group:eng"], do = ["exec"], commands = ["uptime", "df *"] }
+allow.mark   = { who = ["group:eng"], do = ["exec"], commands = ["touch *"] }
+hold.mark    = { do = ["exec"], commands = ["touch *"], by = ["group:leads"], wait = "15m", why = "It takes the shop offline" }
+deny.secrets = { do = ["exec"], commands = ["* /etc/shadow"], why = "Nobody needs those" }
+
+identity."user:priya" = { groups = ["eng"] }
+test."user:priya uptime" = ["allow.look"]
+test."user:priya touch /srv/shop/offline" = ["hold.mark"]
+test."user:priya cat /etc/shadow" = ["deny.secrets"]
+test."user:priya uptime; rm -r /srv" = []
+"""
+
+#: ssh's configuration, so that the commands are as short as they are for people who have theirs
+SSH_CONFIG = """\
+Host gateway
+  HostName 127.0.0.1
+  Port {port}
+  HostKeyAlias gateway
+  UserKnownHostsFile "{demo}/known_hosts"
+  GlobalKnownHostsFile none
+  StrictHostKeyChecking yes
+  IdentitiesOnly yes
+  IdentityAgent none
+  PreferredAuthentications publickey
 """
 
 #: added to hoopd.toml: the demo does not want to wait for the next seal
@@ -169,11 +213,11 @@ def keep(name: str, text: str, mode: int = 0o600) -> Path:
 # -- the parts -----------------------------------------------------------------------------------------------
 
 
-def port() -> int:
+def port(wanted: int) -> int:
     with socket.socket() as probe:
         try:
-            probe.bind(("127.0.0.1", PORT))
-            return PORT
+            probe.bind(("127.0.0.1", wanted))
+            return wanted
         except OSError:
             return free_port()
 
@@ -183,7 +227,9 @@ class Demo:
         self.server = PostgresServer(SHOP)
         self.gateway: subprocess.Popen[bytes] | None = None
         self.client: subprocess.Popen[bytes] | None = None
-        self.port = port()
+        self.host: SshServer | None = None
+        self.port = port(PORT)
+        self.ssh_port = port(SSH_PORT)
         self.run = DEMO / "run"
         self.elsewhere = ""
         if len(str(self.run)) > 70:
@@ -197,6 +243,14 @@ class Demo:
         say("A database to protect", "PostgreSQL, throw-away, with customers, orders and card numbers.")
         self.server.start()
         print(f"listening on 127.0.0.1:{self.server.port}; hoopd alone will know its password")
+        try:
+            self.host = SshServer()
+            self.host.start()
+        except (AssertionError, OSError, RuntimeError) as problem:
+            raise Failed(str(problem)) from None
+        print(
+            f"and a host: sshd on 127.0.0.1:{self.host.port}; it will trust the gateway's authority, and nobody's key"
+        )
 
     def install(self) -> None:
         keep("bin/hoopctl", f'#!/bin/sh\nexec "{sys.executable}" -m hoopd.ctl.main "$@"\n', 0o755)
@@ -218,16 +272,21 @@ class Demo:
         say("A gateway in front of it", "Files, keys and certificates; then one target and its rules.")
         run(
             f"hoopctl setup --directory .demo/etc --state .demo/state --run {self._short(self.run)} --port {self.port}"
-            " | grep -v ^$ | head -12"
+            f" --ssh-port {self.ssh_port} | grep -v ^$ | head -16"
         )
         (DEMO / "witness").mkdir()
         toml = DEMO / "etc/hoopd.toml"
         toml.write_text(toml.read_text().replace("[audit]\n", "[audit]\n" + AUDIT.format(witness=DEMO / "witness")))
-        for example in DEMO.glob("etc/*.d/example.toml"):
+        for example in DEMO.glob("etc/*.d/example*.toml"):
             example.unlink()
         keep("etc/targets.d/orders.toml", TARGET.format(port=self.server.port), 0o644)
         keep("etc/targets.d/orders-ca.pem", self.server.authorities, 0o644)
         keep("etc/policies.d/orders.toml", POLICY, 0o644)
+        assert self.host is not None
+        keep("etc/targets.d/web1.toml", HOST.format(port=self.host.port, login=LOGIN, key=self.host.host_key), 0o644)
+        keep("etc/policies.d/web1.toml", COMMANDS, 0o644)
+        keep("ssh", SSH_CONFIG.format(port=self.ssh_port, demo=DEMO))
+        keep("known_hosts", f"gateway {(DEMO / 'etc/tls/ssh_host_ed25519_key.pub').read_text()}")
         run("cat .demo/etc/policies.d/orders.toml")
         run("hoopctl config check .demo/etc")
 
@@ -275,6 +334,15 @@ class Demo:
         run("hoopctl --token-file .demo/lee.token login --name lee < .demo/lee.password")
         run("hoopctl identities add agent:ci")
         run("hoopctl tokens issue agent:ci --to .demo/ci.token --lifetime 12h --for 'nightly report'")
+
+    def keys(self) -> None:
+        """The host trusts the gateway's authority; people have certificates for the day."""
+        assert self.host is not None
+        self.host.authorities.write_text(run("hoopctl ssh ca", quiet=True))
+        run("hoopctl --token-file .demo/priya.token login --name priya < .demo/priya.password")
+        for name in ("priya", "lee"):
+            new_key(DEMO / name)
+            run(f"hoopctl --token-file .demo/{name}.token ssh cert .demo/{name}")
 
     # -- showing it ------------------------------------------------------------------------------------------
 
@@ -343,9 +411,41 @@ class Demo:
         said = run(f"hoopctl --token-file .demo/lee.token approvals show {request}")
         check("executed" in said, "the request is settled as executed")
 
+    def commands(self) -> None:
+        say("Priya on a host", "Stock ssh, with a certificate for the day; the host knows neither her nor her key.")
+        said = run("ssh -F .demo/ssh -i .demo/priya -tt web1@gateway uptime")
+        check("load average" in said, "uptime ran at the host")
+        said = run(
+            "ssh -F .demo/ssh -i .demo/priya web1@gateway 'cat /etc/shadow'", status=126, claim="the command is refused"
+        )
+        check("web1.deny.secrets" in said, "refused, naming the rule")
+        mark = DEMO / "offline"
+        command = f"ssh -F .demo/ssh -i .demo/priya web1@gateway touch {DEMO}/offline"
+        prompt(command)
+        self.client = subprocess.Popen(
+            shell(command),
+            cwd=BASE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        found = re.search(r"\bA-[0-9A-Z]+\b", waiting(self.client, "to approve", 30))
+        check(found and not mark.exists(), "it waits, and nothing has run")
+        assert found
+        say("Lee approves by ssh as well", "On the phone, say: no hoopctl there.")
+        run("ssh -F .demo/ssh -i .demo/lee gateway approvals")
+        run(f"ssh -F .demo/ssh -i .demo/lee gateway approve {found.group()} the shop may close")
+        waiting(self.client, "", 30)
+        check(self.client.returncode == 0 and mark.exists(), "it ran")
+        said = run("hoopctl sessions list --identity user:priya --target web1")
+        first = re.findall(r"^(S-\S+)", said, re.MULTILINE)[-1]
+        said = run(f"hoopctl sessions replay --terminal {first}")
+        check("load average" in said, "her terminal is replayed")
+
     def record(self) -> None:
         say("The record", "Every session, as it was; what was masked for Priya is masked here.")
-        said = run("hoopctl sessions list --identity user:priya")
+        said = run("hoopctl sessions list --identity user:priya --target orders")
         sessions = re.findall(r"^(S-\S+)", said, re.MULTILINE)
         check(len(sessions) >= 4, "her sessions are listed")
         # newest first: the last SELECT, the UPDATE, the DROP, the first SELECT
@@ -384,6 +484,7 @@ class Demo:
                 """\
                   . .demo/env                                         # in another terminal, in this directory
                   psql -U priya orders                                # \\d, SELECT, UPDATE …
+                  ssh -F .demo/ssh -i .demo/priya web1@gateway df -h
                   hoopctl --token-file .demo/lee.token approvals list --watch
                   hoopctl status
                   hoopctl sessions list
@@ -410,6 +511,9 @@ class Demo:
         with contextlib.suppress(FileNotFoundError):
             # Ctrl-C may have reached PostgreSQL first, and its pid file is gone
             self.server.stop()
+        if self.host is not None:
+            self.host.stop()
+            shutil.rmtree(self.host.directory, ignore_errors=True)
         shutil.rmtree(self.server.directory, ignore_errors=True)
         if self.elsewhere:
             shutil.rmtree(self.elsewhere, ignore_errors=True)
@@ -451,9 +555,11 @@ def main(arguments: list[str]) -> int:
         demo.install()
         demo.start()
         demo.people()
+        demo.keys()
         demo.masked()
         demo.refused()
         demo.held()
+        demo.commands()
         demo.record()
         demo.proof()
         say(f"Everything shown was so ({time.monotonic() - began:.0f} s)")

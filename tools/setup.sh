@@ -50,6 +50,9 @@ need /usr/lib/postgresql/15/bin/postgres postgresql
 need psql postgresql-client
 need openssl openssl
 need /usr/lib/python3.11/ensurepip python3-venv
+# a real SSH host and its client, for the demo as well
+need /usr/sbin/sshd openssh-server
+need ssh openssh-client
 # the loops over rows are compiled (setup.py); without these hoopd installs as well, and cuts rows in plain Python
 need gcc gcc libc6-dev
 need /usr/include/python3.11/Python.h python3-dev
@@ -61,9 +64,7 @@ if [ "$want" = test ]; then
   # the JDBC tests are single source files: java needs its compiler for them
   java --list-modules 2>/dev/null | grep '^jdk.compiler@' >/dev/null || packages+=(default-jdk-headless)
   need /usr/share/java/postgresql.jar libpostgresql-jdbc-java
-  # real SSH hosts and clients, and what people do over them
-  need /usr/sbin/sshd openssh-server
-  need ssh openssh-client
+  # what people do over SSH
   need sshpass sshpass
   need rsync rsync
   need zsh zsh

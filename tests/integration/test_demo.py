@@ -47,7 +47,15 @@ def test_the_show(tmp_path: Path) -> None:
     demo = started(tmp_path, "--once")
     said, _ = demo.communicate(timeout=280)
     assert demo.returncode == 0, said
-    for claim in ("****1111", "42501", "UPDATE 1", "the record is as it was written", "THE RECORD FAILED"):
+    for claim in (
+        "****1111",
+        "42501",
+        "UPDATE 1",
+        "web1.deny.secrets",
+        "load average",
+        "the record is as it was written",
+        "THE RECORD FAILED",
+    ):
         assert claim in said
     assert "4111111111111111" not in said
     assert not (tmp_path / ".demo").exists()
