@@ -37,6 +37,8 @@ BANNER_MAX = 8 * 1024
 RENEW_AFTER = 3600.0
 #: what waits in a key exchange is bounded by the channels' windows; a peer that never ends one must not hold us up
 EXCHANGE_TIMEOUT = 60.0
+#: when keys are renewed, up to a window of data is ahead of the peer's part in it: 2 MiB at 4 KiB/s
+RENEWAL_TIMEOUT = 600.0
 
 #: OpenSSH before 10 prefers AES-CTR to AES-GCM, which costs both ends half as much a byte. Clients that can do both are asked to
 #: change once they carry much; for an interactive session an exchange of keys would cost more than it brings.
@@ -343,7 +345,8 @@ class ModernTransport:
         self._blockedByKeyExchange = []
         self.exchanging(True)
         self._stop(self._exchange_call)
-        self._exchange_call = self.clock.callLater(EXCHANGE_TIMEOUT, self._exchange_too_slow)
+        limit = EXCHANGE_TIMEOUT if self.sessionID is None else RENEWAL_TIMEOUT
+        self._exchange_call = self.clock.callLater(limit, self._exchange_too_slow)
 
     def _exchange_too_slow(self) -> None:
         self.peer_error(PeerError("the key exchange took too long"))

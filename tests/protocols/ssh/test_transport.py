@@ -145,6 +145,15 @@ def test_keys_are_renewed_by_time() -> None:
     assert pair.heard[pair.server].payloads == [b"after"]
 
 
+def test_a_slow_line_has_time_to_renew_keys_and_not_for_ever() -> None:
+    pair = Pair()
+    pair.server.renew_keys()
+    pair.clock.advance(transport.EXCHANGE_TIMEOUT + 1)
+    assert not pair.server._ended
+    pair.clock.advance(transport.RENEWAL_TIMEOUT)
+    assert pair.server._ended
+
+
 def ciphers_after(pair: Pair, packets_: int) -> set[bytes]:
     """What protects both ways once the client has sent so many packets, all of which came."""
     sent = [bytes((number,)) * 30_000 for number in range(packets_)]
