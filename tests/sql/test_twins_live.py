@@ -280,6 +280,14 @@ WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3) SELE
 SELECT c.relname || '', v.id + 1 FROM pg_class c, vendors v WHERE c.relname = 'vendors'
 UPDATE customers SET balance = balance + 1, ssn = '1' WHERE id = 1 RETURNING balance + 0, id + 0
 EXPLAIN (COSTS off) SELECT v.ssn FROM vendors v JOIN customers c ON c.id = v.id
+SELECT v, to_jsonb(v), row_to_json(v) ->> 'ssn', v::text, (v).ssn || '' FROM vendors v JOIN customers c USING (id)
+SELECT json_agg(v), jsonb_object_agg(v.id, v), array_agg(v), xmlagg(xmlelement(name v, v.ssn)) FROM vendors v, customers c
+SELECT jsonb_build_object('n', c.name, 'i', c.id), json_build_array(c.city), ROW(c.id, c.name), xmlforest(c.name) FROM customers c
+SELECT json_agg(c.name), jsonb_object_agg(c.id, c.name), array_agg(c.city), json_agg(ROW(c.id, c.name)) FROM customers c
+SELECT s, to_jsonb(s), row_to_json(s) ->> 'name', (s).name || '' FROM (SELECT id, name FROM customers) s
+SELECT json_agg(s), jsonb_agg(to_jsonb(s) - 'id') FROM (SELECT id, name, city FROM customers) s
+SELECT to_jsonb(l) FROM customers c, LATERAL (SELECT c.id, c.name) l
+WITH q AS (SELECT id, name, ssn FROM customers) SELECT json_agg(jsonb_build_object('id', q.id, 'name', q.name)) FROM q
 """.strip().splitlines()
 
 
