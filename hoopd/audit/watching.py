@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from hoopd.errors import Denied, Unavailable
+from hoopd.errors import Denied, HoopdError, Unavailable
 from hoopd.values import Identity, SessionSummary
 
 #: bytes of one answer; whoever is behind asks again
@@ -38,6 +38,7 @@ class Watch:
     @ivar shown: file offset up to which they have it.
     @ivar why: why nothing more is shown, or empty.
     @ivar lapse: the call that takes them to be gone.
+    @ivar next: when their next question is answered at the earliest: what comes in small pieces is told together.
     """
 
     id: str
@@ -48,18 +49,21 @@ class Watch:
     shown: int = 0
     why: str = ""
     lapse: Any = None
+    next: float = 0.0
 
 
 @define(eq=False)
 class Watches:
     """
     @ivar views: L{hoopd.audit.views.Views}.
+    @ivar live: C{(session id) -> bool}: it runs, as far as memory knows; asked before C{find} is.
     @ivar find: C{(session id) -> Deferred of SessionSummary}; fails with KeyError.
     @ivar recordings: directory that summaries name recordings in.
     @ivar clock: IReactorTime, seconds since the epoch.
     """
 
     views: Any
+    live: Callable[[str], bool]
     find: Callable[[str], Deferred[SessionSummary]]
     recordings: str
     clock: Any
@@ -106,6 +110,9 @@ class Watches:
         self._stop_waiting(watch)
         until = self.clock.seconds() + WAIT
         try:
+            pause = watch.next - self.clock.seconds()
+            if pause > 0:
+                await deferLater(self.clock, pause)
             while True:
                 # asked before the file is read: what a session wrote before it ended is read
                 over = await self._over(watch)
@@ -116,6 +123,7 @@ class Watches:
                 piece = _read(watch.path, offset)
                 watch.shown = max(watch.shown, offset + len(piece))
                 if piece:
+                    watch.next = self.clock.seconds() + LOOK if len(piece) < PIECE else 0.0
                     return {"bytes": piece, "over": ""}
                 if over:
                     await self._end(watch, f"the session ended: {over}")
@@ -151,7 +159,11 @@ class Watches:
     async def stop(self) -> None:
         """The gateway stops: so does all watching."""
         for watch in list(self._open.values()):
-            await self._end(watch, "the gateway is stopping")
+            try:
+                await self._end(watch, "the gateway is stopping")
+            except HoopdError:
+                # a ledger that cannot be written keeps nothing else from stopping
+                self.log.failure("end of {watch} not recorded", watch=watch.id)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -162,10 +174,14 @@ class Watches:
         return watch
 
     async def _over(self, watch: Watch) -> str:
+        if self.live(watch.session):
+            return ""
         summary = await self.find(watch.session)
         return "" if summary.ended_at is None else summary.ended_why or "ended"
 
     def _wait(self, watch: Watch) -> None:
+        # of two questions at once, each would set one
+        self._stop_waiting(watch)
         if watch.id in self._open:
             watch.lapse = self.clock.callLater(LAPSE, self._finish, watch, "went away")
 

@@ -334,7 +334,12 @@ class Broker:
         await self.bootstrap.ensure()
         views = Views(self.ledger, reactor, self.event)
         self.watches = Watches(
-            views, self.index.get, str(state / "recordings"), reactor, new_id=lambda: new_id("W-", 12)
+            views,
+            lambda session: self.admissions.identity_of(session) is not None,
+            self.index.get,
+            str(state / "recordings"),
+            reactor,
+            new_id=lambda: new_id("W-", 12),
         )
         self.administration = Administration(
             identities=self.identities,

@@ -35,7 +35,12 @@ class WatchesTests(SynchronousTestCase):
         self.broken: Exception | None = None
         numbers = iter(range(1, 1000))
         self.watches = Watches(
-            self, lambda id: succeed(self.session), str(self.directory), self.clock, lambda: f"W-{next(numbers)}"
+            self,
+            lambda id: self.session.ended_at is None,
+            lambda id: succeed(self.session),
+            str(self.directory),
+            self.clock,
+            lambda: f"W-{next(numbers)}",
         )
 
     def record(self, by: str, verb: str, subject: str, detail: Mapping[str, Any]) -> Deferred[None]:
@@ -94,6 +99,34 @@ class WatchesTests(SynchronousTestCase):
         assert self.recorded[1:] == [("user:lee", id, {"watch": id, "ended": "left", "seconds": 2.0, "bytes": 10})]
         self.failureResultOf(self.more(id, 10), KeyError)
 
+    def test_small_pieces_are_told_together(self) -> None:
+        id = self.begin()
+        self.successResultOf(self.more(id, 0))
+        with open(self.recording, "ab") as file:
+            file.write(b"a")
+        waiting = self.more(id, 10)
+        self.assertNoResult(waiting)
+        with open(self.recording, "ab") as file:
+            file.write(b"b")
+        self.clock.advance(LOOK)
+        assert self.successResultOf(waiting)["bytes"] == b"ab"
+
+    def test_two_questions_at_once_leave_one_timer(self) -> None:
+        id = self.begin()
+        both = [self.more(id, 10), self.more(id, 10)]
+        self.wait(WAIT + LOOK)
+        for each in both:
+            self.successResultOf(each)
+        self.successResultOf(Deferred.fromCoroutine(self.watches.leave(LEE, id)))
+        assert not self.clock.getDelayedCalls()
+
+    def test_an_end_that_cannot_be_recorded_keeps_nothing_from_stopping(self) -> None:
+        self.begin()
+        self.begin(MO)
+        self.broken = RecordError("full")
+        self.successResultOf(Deferred.fromCoroutine(self.watches.stop()))
+        assert len(self.flushLoggedErrors(RecordError)) == 2
+
     def test_what_cannot_be_recorded_is_not_shown(self) -> None:
         self.broken = RecordError("full")
         self.failureResultOf(Deferred.fromCoroutine(self.watches.begin(LEE, self.session)), RecordError)
@@ -107,7 +140,9 @@ class WatchesTests(SynchronousTestCase):
             file.write(b"last")
         self.session = evolve(self.session, ended_at=2.0, ended_why="exit")
         assert self.successResultOf(self.more(id, 0)) == {"bytes": b"0123456789last", "over": ""}
-        assert self.successResultOf(self.more(id, 14)) == {"bytes": b"", "over": "exit"}
+        last = self.more(id, 14)
+        self.clock.advance(LOOK)
+        assert self.successResultOf(last) == {"bytes": b"", "over": "exit"}
         assert self.ends() == ["the session ended: exit"]
 
     def test_one_that_is_over_is_replayed_instead(self) -> None:
