@@ -34,7 +34,7 @@ OF_ONE, OF_ALL = 4, 32
 @define(eq=False)
 class Watch:
     """
-    @ivar who: who watches, as they were proven when they began.
+    @ivar who: who watches, as they were proven last.
     @ivar shown: file offset up to which they have it.
     @ivar why: why nothing more is shown, or empty.
     @ivar lapse: the call that takes them to be gone.
@@ -107,6 +107,8 @@ class Watches:
         @raise KeyError: nothing of theirs is watched under this id. @raise Denied: not any more.
         """
         watch = self._mine(who, id)
+        # what ends the proof that is shown now ends the watching
+        watch.who = who
         self._stop_waiting(watch)
         until = self.clock.seconds() + WAIT
         try:
