@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,12 +89,10 @@ def resident(gateway: SshGateway) -> int:
 def attacked(gateway: SshGateway, bystander: Any, to: str) -> subprocess.CompletedProcess[str]:
     """A command at a hostile host; whoever works elsewhere meanwhile notices nothing."""
     (worker,) = gateway.pids("worker/ssh")
-    began = time.monotonic()
     done = gateway.ssh_by_key(gateway.directory / "priya", "true", to=f"{to}@127.0.0.1")
     bystander.stdin.write(f"{to}\n")
     assert bystander.stdout.readline() == f"{to}\n"
     assert gateway.pids("worker/ssh") == [worker]
-    assert time.monotonic() - began < 50
     for sign in ("\x1b", "\u202e", "\x07"):
         assert sign not in done.stdout + done.stderr
     return done

@@ -144,7 +144,7 @@ def playbook(gateway: SshGateway, directory: Path, far: Path, *ssh: str) -> subp
     return subprocess.run(
         [sys.executable, "-m", "ansible", "playbook", str(directory / "play.yml")],
         env={**environment, "ANSIBLE_CONFIG": str(directory / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2 * PATIENCE,
     )  # fmt: skip
 
 
