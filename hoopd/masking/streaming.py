@@ -47,9 +47,12 @@ class _Found:
 
 
 class StreamMasker:
-    """One direction of one stream."""
+    """One direction of one stream.
 
-    def __init__(self, finders: Finders) -> None:
+    @param before: whose place this one takes: a key in whose middle it was is hidden to its end.
+    """
+
+    def __init__(self, finders: Finders, before: StreamMasker | None = None) -> None:
         self._finders = finders
         self._held = b""
         #: octets at the beginning of C{_held} that were let out for want of time
@@ -58,7 +61,7 @@ class StreamMasker:
         #: the last octet of each reading of the text before C{_held}
         self._before = (b"", b"")
         #: a value goes on that is hidden as it comes: L{Block}, or a pattern
-        self._hiding: Any = None
+        self._hiding: Any = None if before is None else before._hiding
 
     def feed(self, octets: bytes) -> bytes:
         """@return: what can be shown by now. @raise Exception: a mistake of ours; nothing more may be shown"""

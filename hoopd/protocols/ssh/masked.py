@@ -57,10 +57,11 @@ class Outward:
         self.octets += len(octets)
         views = self._view()
         if views is not self._views:
+            client, record = self._client, self._record
             self.stop(views)
             self._views = views
-            self._client = _masker(views.client)
-            self._record = self._client if views.record is views.client else _masker(views.record)
+            self._client = _masker(views.client, client)
+            self._record = self._client if views.record is views.client else _masker(views.record, record)
         client, record = self._client, self._record
         shown = octets if client is None else client.feed(octets)
         self._send(shown, shown if record is client else octets if record is None else record.feed(octets))
@@ -116,8 +117,8 @@ class Outward:
             self._way.to_client(self._stream, shown)
 
 
-def _masker(finders: Finders | None) -> StreamMasker | None:
-    return None if finders is None else StreamMasker(finders)
+def _masker(finders: Finders | None, before: StreamMasker | None) -> StreamMasker | None:
+    return None if finders is None else StreamMasker(finders, before)
 
 
 class Masked(Passage):
@@ -158,8 +159,9 @@ class Masked(Passage):
     def _input(self, octets: bytes) -> None:
         finders = self._view().record
         if finders is not self._typed_by:
+            before = self._typed
             self._input_ends()
-            self._typed_by, self._typed = finders, _masker(finders)
+            self._typed_by, self._typed = finders, _masker(finders, before)
         self.input.take(octets if self._typed is None else self._typed.feed(octets))
 
     def _input_ends(self) -> None:

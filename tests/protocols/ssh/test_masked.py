@@ -19,6 +19,7 @@ from tests.protocols.ssh.playbook import Play
 CARD = b"4111111111111111"
 FINDERS = Finders([("card", last4)])
 RECORD = Finders([("card", full)])
+KEYS = Finders([("key", full)])
 SCANNER = Redactors(bytes(16)).scanner((Mask("web.mask.card", (), "full", detect=("card",)),))
 
 
@@ -156,6 +157,15 @@ def test_half_a_value_is_not_shown_where_masks_change_or_the_session_ends() -> N
     assert said(play, channel, CARD[:15]) == b""
     play.core.close()
     assert recorded(play) == "411111****1\n411111****"
+
+
+def test_a_private_key_is_hidden_to_its_end_where_masks_change_within() -> None:
+    keys = Views(KEYS, KEYS)
+    play, channel = running(keys)
+    assert said(play, channel, b"-----BEGIN PRIVATE KEY-----\nMIIEvQIB\n") == b"****"
+    play.core.permission.viewing.views = SAME
+    assert said(play, channel, b"ADANBgkq\n", b"-----END PRIVATE KEY-----\nend\n") == b"\nend\n"
+    assert recorded(play) == "****\nend\n"
 
 
 def test_half_a_value_is_not_shown_where_a_limit_cuts_it() -> None:
