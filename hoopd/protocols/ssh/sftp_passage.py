@@ -106,6 +106,8 @@ class SftpPassage(Passage):
         self._target = Packets()
         self._asked: dict[int, Asked] = {}
         self._opened: dict[bytes, Opened] = {}
+        # closed before all was answered
+        self._ending: list[Opened] = []
         self._begun = self._spoken = False
         self._job: Job | None = None
         self._working = self._paused = False
@@ -135,8 +137,9 @@ class SftpPassage(Passage):
 
     def finish(self) -> None:
         """It is over: what is open was cut off. @raise RecordError"""
-        opened, self._opened = self._opened, {}
-        for each in opened.values():
+        left = [*self._ending, *self._opened.values()]
+        self._ending, self._opened = [], {}
+        for each in left:
             self._closed(each, "cut off", False)
         for stream in self.outputs.values():
             stream.finish()
@@ -268,13 +271,15 @@ class SftpPassage(Passage):
             # the target may give the same handle to another file from now on
             self._opened.pop(handle, None)
             opened.closed = sftp.status_code(answer) == sftp.OK
+            self._ending.append(opened)
             self._close_is_over(opened)
 
         self._forward(id, packet, 0, then=then)
 
     def _close_is_over(self, opened: Opened) -> None:
-        if opened.closed is not None and not opened.asked:
-            self._closed(opened, "closed" if opened.closed else "the target failed to close it", opened.closed)
+        if opened in self._ending and not opened.asked:
+            self._ending.remove(opened)
+            self._closed(opened, "closed" if opened.closed else "the target failed to close it", bool(opened.closed))
 
     def _closed(self, opened: Opened, tag: str, good: bool) -> None:
         now = self.way.session.seconds()
@@ -532,7 +537,8 @@ class SftpPassage(Passage):
             if new and code == sftp.NO_SUCH_FILE:
                 # servers other than OpenSSH's know only what is there
                 return (yield from self._entry(path))
-            return Unresolved(code, "the target cannot tell what the path is")
+            known = code in (sftp.NO_SUCH_FILE, sftp.PERMISSION_DENIED)
+            return Unresolved(code if known else sftp.FAILURE, "the target cannot tell what the path is")
         found = sftp.names(answer)
         if len(found) != 1:
             raise PeerError("a real path that is several, or none")

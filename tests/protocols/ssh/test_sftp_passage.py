@@ -430,6 +430,26 @@ def test_a_close_is_over_when_all_is_answered() -> None:
     assert files.frame("transfer")["bytes"] == 3
 
 
+def test_a_close_that_is_never_over_is_on_record_too() -> None:
+    files = Files()
+    files.open(b"/a")
+    files.say(sftp.packet(sftp.READ, 5, string(b"h") + long(0) + number(10)) + sftp.packet(sftp.CLOSE, 6, string(b"h")))
+    files.forwarded()
+    files.reply(sftp.status(6, sftp.OK, ""))
+    files.target(messages.CLOSE, messages.number(files.number))
+    assert files.frame("transfer")["tag"] == "cut off"
+    assert [kind for kind, _ in files.route.frames].count("transfer") == 1
+
+
+@pytest.mark.parametrize(("said", "code_"), [(0, 4), (1, 4), (3, 3), (4, 4), (99, 4)])
+def test_a_target_that_does_not_say_what_a_path_is(said: int, code_: int) -> None:
+    files = Files()
+    files._told = lambda packet: sftp.status(sftp.head(packet)[1], said, "")  # type: ignore[method-assign]
+    files.say(sftp.packet(sftp.REMOVE, 1, string(b"/a")))
+    assert files.forwarded() == []
+    assert [code(each) for each in files.answers()] == [code_]
+
+
 def test_however_many_are_asked_at_once_memory_is_bounded_and_nothing_is_lost() -> None:
     files = Files()
     files.open(b"/a")
