@@ -223,7 +223,9 @@ def test_looking_is_recorded_once_and_judged_each_time() -> None:
     for id in range(5):
         files.say(sftp.packet(sftp.STAT, id, string(b"/a")))
         assert len(files.forwarded()) == 1
+        files.reply(sftp.status(id, sftp.NO_SUCH_FILE, ""))
     assert files.operations() == [("sftp stat /a", "allow")]
+    assert "result" not in [kind for kind, _ in files.route.frames]
     files.verdicts["list"] = "deny"
     files.say(sftp.packet(sftp.STAT, 9, string(b"/a")))
     assert files.forwarded() == []
@@ -252,6 +254,16 @@ def test_refusals_are_said_so_often_and_no_oftener() -> None:
     assert len(packets(data[0])) == SAID_MAX + 20
     assert data[1].count(b"refused: because") == SAID_MAX
     assert b"more is refused" in data[1]
+
+
+def test_what_came_of_a_change_is_on_record() -> None:
+    files = Files()
+    for id, (said, tag) in enumerate(((0, "done"), (3, "the target answered permission denied"))):
+        files.say(sftp.packet(sftp.MKDIR, id, string(b"/d") + NONE))
+        files.forwarded()
+        files.reply(sftp.status(id, said, ""))
+        frame = files.frame("result")
+        assert (frame["tag"], frame["operation"]) == (tag, files.frame("operation")["operation"])
 
 
 # -- held --------------------------------------------------------------------------------------------------------
