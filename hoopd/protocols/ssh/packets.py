@@ -138,7 +138,7 @@ def protection(cipher: bytes, mac: bytes, key: bytes, iv: bytes, mac_key: bytes,
 
 
 class Padding:
-    """Random octets, drawn many at once: a system call for each packet would be a tenth of what a small one costs.
+    """Random octets, drawn many at once: no system call for each packet.
 
     @param random: gives so many random octets.
     """
