@@ -20,7 +20,7 @@ from hoopd.values import TargetTls
 #: a record this long has others right behind it: PostgreSQL and libpq send when 8 KiB are full
 LONG = 8192
 #: Bytes that one read of a socket takes at most, and that may wait to be written before the other side is paused. With
-#: Twisted's 64 KiB a million rows cost a quarter more; with more than this nothing is gained, and others wait longer.
+#: Twisted's 64 KiB a million rows cost up to a quarter more; with more than this nothing is gained, and others wait longer.
 AT_ONCE = 256 * 1024
 #: RFC 8446, section 5.1: no record has more
 RECORD_MAX = 16 * 1024

@@ -108,7 +108,7 @@ class Writes(Expressions):
     def copied(found: Trace) -> None:
         """Check what is written into a table: from there it could be read in clear."""
         if covered(found):
-            raise Refused("masked columns may not be copied into another table", found)
+            raise Refused("masked columns may not be copied into other columns", found)
         if masked(found):
             raise Refused(
                 "what a function that hoopd does not know returns may not be stored where columns are masked", found

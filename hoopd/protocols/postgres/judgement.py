@@ -40,6 +40,9 @@ class Refusal:
     position: int | None = None
 
 
+_MASKED_HINT = "Masked columns may be selected; docs/sql.md says what else may be done with them."
+
+
 @frozen
 class Judged:
     """One statement of a text.
@@ -274,7 +277,7 @@ class Judge:
                 return Refusal("42501", "SET hoopd.break_glass stands by itself: send it alone")
             if each.plan.refused is not None:
                 why, rules = each.plan.refused
-                return Refusal("42501", why, rules)
+                return Refusal("42501", why, rules, _MASKED_HINT)
             if each.masked and "copy-out" in each.statement.classes and each.plan.copy is None:
                 return Refusal("42501", "COPY of what may hold masked columns cannot be masked; use SELECT")
         return None
