@@ -27,7 +27,14 @@ _HIDDEN = frozenset("*•●")
 #: what line editors take as text, if it is shorter or lower they scroll within one row
 COLUMNS_MIN, ROWS_MIN = 20, 2
 
-_MODES = re.compile(rb"\x1b\[\?[0-9;]{1,40}[hl]")
+_MODES = re.compile(rb"\x1b\[\?([0-9;]{1,40})([hl])")
+#: those that decide how the screen is read
+_OUTLAST = frozenset({b"3", b"6", b"7", b"45", b"47", b"69", b"1047", b"1049", b"2004"})
+
+#: octets of one line; the kernel takes 4,096 where no line editor does
+LINE_MAX = 64 * 1024
+#: characters that are looked for before the cursor: what ends with more ends with these
+_COMPARED = 512
 
 #: stands where something may be or not be: lines with it are unsure
 _UNSURE = "\ufffd"
@@ -38,21 +45,6 @@ _LISTED = " ynq"
 #: readline searches in the place of the prompt, zsh below the line
 _SEARCH = re.compile(r"\((?:failed )?(?:reverse-)?i-search\)`((?:(?!': ).)*)': ((?:(?!': ).)*)")
 _SEARCH_BELOW = re.compile("\n(?:failing )?(?:bck|fwd)-i-search: ([^\n]*)_\\Z")
-
-KEY = re.compile(
-    rb"(?P<enter>[\r\n])"
-    rb"|(?P<stop>[\x03\x1a\x1c])"
-    rb"|(?P<end>\x04)"
-    rb"|(?P<refused>[\x0f\x16\x18])"
-    rb"|(?P<resume>\x11)"
-    rb"|(?P<paste>\x1b\[20[01]~)"
-    rb"|(?P<back>[\x08\x7f])"
-    rb"|(?P<kill>\x15)"
-    rb"|(?P<text>[\x20-\x7e\x80-\xff]+)"
-    rb"|(?P<other>\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[@-~]|\x1b[\x20-\x4e\x50-\x5a\x5c-\x7e]|[\x00-\xff])"
-)
-#: may become a bracket around a paste when more comes
-BEGUN = re.compile(rb"\x1b\[(?:2(?:0[01]?)?)?\Z")
 
 State = Literal["line", "empty", "unseen", "unsure"]
 
@@ -130,8 +122,11 @@ class Watch:
         self._pending += octets
         if len(self._pending) > PENDING_MAX:
             gone, self._pending = bytes(self._pending[:-TAIL]), self._pending[-TAIL:]
-            # modes outlast what is on the screen
-            self._pending[:0] = b"\x1b\\" + b"".join(_MODES.findall(gone))
+            # modes outlast what is on the screen: each as it was set last
+            modes = {
+                mode: final for said, final in _MODES.findall(gone) for mode in said.split(b";") if mode in _OUTLAST
+            }
+            self._pending[:0] = b"\x1b\\" + b"".join(b"\x1b[?%b%b" % each for each in modes.items())
             self._cut = True
 
     def look(self) -> None:
@@ -184,6 +179,9 @@ class Watch:
         self._before = None
         if kind == "text":
             line.typed += octets
+            if len(line.typed) > LINE_MAX:
+                line.typed.clear()
+                line.odd = "it is too long"
         elif kind == "back":
             line.edited = True
             if line.typed[-1:] and line.typed[-1] < 0x80:
@@ -222,6 +220,7 @@ class Watch:
             return False
         if line.others and not typed.strip():
             return left == self._prompt
+        typed = typed[-_COMPARED:]
         return not any(left.endswith(typed[at:]) for at in range(len(typed)) if typed[at:].strip())
 
     @property

@@ -16,7 +16,8 @@ from hoopd.protocols.ssh.channels import Channel, Kept
 from hoopd.protocols.ssh.operations import Refusal, Wanted
 from hoopd.protocols.ssh.passage import Passage
 from hoopd.protocols.ssh.permission import Granted
-from hoopd.shell.watch import BEGUN, KEY, Seen, Watch
+from hoopd.shell.keys import BEGUN, KEY
+from hoopd.shell.watch import Seen, Watch
 
 INTERRUPT = b"\x03"
 _BELL = b"\x07"

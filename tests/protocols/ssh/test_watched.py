@@ -455,6 +455,26 @@ def test_output_in_large_amounts_is_not_followed_and_the_prompt_behind_it_is() -
     assert play.entered(b"rm x") == b"\x03"
 
 
+def test_modes_set_without_end_cost_nothing() -> None:
+    play = Watching(refuse())
+    for _ in range(40):
+        play.host(b"\x1b[?2004h\x1b[?7l\x1b[?1234567h" * 1000)
+    passage = play.core.channel(play.channel).run.passage
+    assert len(passage._watch._pending) < 110_000
+    play.host(b"\x1b[?7h\x1b[?2004l" + b"x\r\n" * 30_000 + ON + PROMPT)
+    assert play.entered(b"ls") == b"\r"
+
+
+def test_a_line_without_end_costs_bounded_memory_and_does_not_run() -> None:
+    play = Watching(refuse())
+    for _ in range(20):
+        play.type(b"x" * 30_000)
+        play.host(b"x" * 30_000)
+    watch = play.core.channel(play.channel).run.passage._watch
+    assert len(watch.line.typed) <= 64 * 1024 + 30_000
+    assert play.type(b"\r") + play.wait(5) == b"\x03"
+
+
 def test_what_waits_is_bounded_by_the_window() -> None:
     play = Watching(lambda operation: "hold")
     play.entered(b"reboot")
