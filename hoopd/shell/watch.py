@@ -42,6 +42,9 @@ _UNSURE = "\ufffd"
 #: answers to shells that ask whether to list what a word may be
 _LISTED = " ynq"
 
+#: keys that search in the shell's history
+_SEARCHES = (b"\x12", b"\x13")
+
 #: readline searches in the place of the prompt, zsh below the line
 _SEARCH = re.compile(r"\((?:failed )?(?:reverse-)?i-search\)`((?:(?!': ).)*)': ((?:(?!': ).)*)")
 _SEARCH_BELOW = re.compile("\n(?:failing )?(?:bck|fwd)-i-search: ([^\n]*)_\\Z")
@@ -69,6 +72,7 @@ class Line:
     @ivar edited: characters were taken away again; whether the shell takes those keys so, the screen says.
     @ivar others: other keys were typed.
     @ivar commands: among them what makes characters commands in vi's mode.
+    @ivar searched: the shell's history was searched.
     @ivar odd: why it cannot be told any more.
     """
 
@@ -83,6 +87,7 @@ class Line:
     edited: bool = False
     others: bool = False
     commands: bool = False
+    searched: bool = False
     odd: str = ""
 
 
@@ -196,6 +201,7 @@ class Watch:
         else:
             line.others = True
             line.commands = line.commands or octets == b"\x1b"
+            line.searched = line.searched or octets in _SEARCHES
             line.typed.clear()
 
     def _begin(self) -> Line:
@@ -317,6 +323,9 @@ class Watch:
             return Seen("unsure", why="where the line begins is not known")
         if _UNSURE in text:
             return Seen("unsure", why="it is not certain how it goes on from row to row")
+        if line.searched and any(width(each) != 1 for each in text):
+            # readline 8.2 counts their columns wrongly while it searches, and draws over what stands there
+            return Seen("unsure", why="it was searched for, and has characters that are not one column wide")
         # an empty one may be one that something else has taken from the screen
         return Seen("unseen") if _HIDDEN.issuperset(text.strip()) else Seen("line", text.rstrip())
 

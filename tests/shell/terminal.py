@@ -122,6 +122,7 @@ class Shell(Play):
 
     def types(self, *keys: bytes | str) -> None:
         """Each in a packet of its own, at once."""
+        self._came = time.monotonic()
         for key in keys:
             octets = key if isinstance(key, bytes) else key.encode()
             self.client(messages.DATA, number(self.number) + string(octets))
@@ -130,6 +131,7 @@ class Shell(Play):
     def resizes(self, columns: int, rows: int) -> None:
         self.request(self.number, "window-change", number(columns) + number(rows) + number(0) * 2, False)
         self._resize_terminal(columns, rows)
+        self._came = time.monotonic()
         self._pump()
 
     def until(self, met: Callable[[], Any], what: str, seconds: float = 20) -> None:
@@ -149,7 +151,13 @@ class Shell(Play):
             at = left[-1:] in ("$", "#", "%") and (self.kind == "dash" or watch.screen.editor)
             return at and not self._busy and self.still()
 
-        self.until(there, "a prompt", seconds)
+        # bash 5.2 may take an interrupt only with the next key: people press Enter then
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not there():
+            if self.still(3) and not self._busy:
+                self.types("\r")
+            self.turn(0.02)
+        assert there(), f"never: a prompt\n{self.shown.decode('utf-8', 'backslashreplace')}"
 
     @property
     def _busy(self) -> bool:
@@ -157,7 +165,7 @@ class Shell(Play):
         return bool(channel.paused or channel.kept)
 
     def still(self, seconds: float = 0.1) -> bool:
-        """Nothing came for a while."""
+        """Nothing came, and nothing was typed, for a while."""
         return time.monotonic() - self._came > seconds
 
     def settled(self) -> None:

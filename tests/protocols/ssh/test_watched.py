@@ -280,6 +280,13 @@ def test_searching_in_history_is_read_as_what_is_found() -> None:
     assert play.type(b"\r") + play.wait(1) == b"\x03"
 
 
+def test_what_readline_draws_wrongly_while_it_searches_is_not_read() -> None:
+    play = Watching(refuse())
+    play.type(b"\x12x")
+    play.host("\r\x1b[K(reverse-i-search)`x': echo x漢字".encode())
+    assert play.type(b"\r") + play.wait(1) == b"\x03"
+
+
 def test_a_list_of_what_a_word_may_be_stands_between() -> None:
     play = Watching(refuse("cat shadow"))
     play.type(b"cat sh")
