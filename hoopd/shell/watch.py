@@ -264,6 +264,12 @@ class Watch:
             return True
         return screen.lines > before.lines and (not before.editor or screen.closed > before.closed)
 
+    @property
+    def ready(self) -> bool:
+        """The shell is at its prompt again."""
+        before = self._before
+        return before is None or self.screen.opened > before.opened or self._left() == self._prompt
+
     def forget(self) -> None:
         """The line is over."""
         self.line = self._before = None

@@ -129,7 +129,8 @@ class Watched(Passage):
             self._look()
         elif self._state == "end":
             self._watch.look()
-            if self._watch.settled():
+            # further lines come best when there is a prompt for them
+            if self._watch.settled() and (self._watch.ready or not self._channel.kept):
                 self._go_on(True)
 
     def sized(self, columns: int, rows: int) -> None:
