@@ -18,13 +18,13 @@ from types import TracebackType
 
 import pytest
 
-from tests.integration.sshd import SshGateway, SshServer
+from tests.integration.sshd import POLICY, SshGateway, SshServer
 from tests.integration.tiny.running import until
 
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[SshGateway]:
-    with SshServer() as server, SshGateway(server) as started:
+    with SshServer() as server, SshGateway(server, POLICY.replace("watch = false", "watch = true")) as started:
         started.identity("user:priya", groups=["ops"])
         started.identity("user:lee", groups=["leads"], duties=["approver"])
         yield started
