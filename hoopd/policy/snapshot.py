@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import attrs
 from attrs import frozen
@@ -23,11 +22,11 @@ from hoopd.config.structure import ConfigErrors
 from hoopd.errors import ConfigError, Denied
 from hoopd.interfaces import IPolicyService
 from hoopd.ipc import wire
-from hoopd.policy import commands, files, obligations, reasons, unmaskable
-from hoopd.policy import paths as path_patterns
-from hoopd.policy.rules import PolicyFile, Rule, read, touches
-from hoopd.policy.words import BROAD, EVERYTHING, IMPLIED, beside_files, meets, overlaps, uncovered
-from hoopd.shell import patterns as command_patterns
+from hoopd.policy import files, matching, obligations, reasons, unmaskable
+from hoopd.policy.rules import PolicyFile, Rule, read
+from hoopd.policy.scopes import in_scope, out_of_scope
+from hoopd.policy.unkept import unkept
+from hoopd.policy.words import EVERYTHING, IMPLIED, listing, meets, uncovered
 from hoopd.values import Decision, HoldTerms, Identity, Limits, Mask, Opening, Operation, Target, Unreasoned, Verdict
 
 #: class of an operation that could not be read
@@ -110,8 +109,8 @@ class PolicySnapshot:
                     where = f"{rule.id.removeprefix(found.name + '.')}.notify"
                     errors += unknown_channels(getattr(rule.table, "notify", ()), channels or (), name, where)
         made = cls(sources, files, targets, mask_key)
-        made._check_unparsed(errors)
-        made._check_ssh(errors)
+        for target in targets.values():
+            errors += unkept(target, made._for(target))
         if not errors and test:
             from hoopd.policy.testing import run  # it judges by this class
 
@@ -121,37 +120,6 @@ class PolicySnapshot:
         if errors:
             raise ConfigErrors(errors)
         return made
-
-    def _check_unparsed(self, errors: list[ConfigError]) -> None:
-        """What is forwarded unread is bound by no rule: where rules bind, nothing may be."""
-        for target in self._targets.values():
-            files = self._for(target)
-            for file in files:
-                binding = [rule.id for each in files for rule in each.rules if rule.verb != "allow"]
-                if file.unparsed == "forward" and binding:
-                    errors.append(
-                        ConfigError(
-                            f"statements on {target.name} cannot be forwarded unread: {_listing(binding)} would not hold",
-                            f"{file.name}.toml",
-                            "unparsed",
-                            'leave it "refuse" on targets with masks, holds and denials',
-                        )
-                    )
-
-    def _check_ssh(self, errors: list[ConfigError]) -> None:
-        """What cannot be kept on an SSH host is not promised there: columns are SQL's, and so are rows and changes of them."""
-        for target in self._targets.values():
-            if target.protocol != "ssh":
-                continue
-            for file in self._for(target):
-                for rule in file.rules:
-                    limits = [name for name in _SQL_LIMITS if getattr(rule.table, name, None) is not None]
-                    columns = rule.verb == "mask" and rule.table.columns
-                    if columns or limits:
-                        what = "the mask is of columns" if columns else f"{_listing(limits)} cannot be kept"
-                        problem = f"{what}, and {target.name} is an SSH host"
-                        advice = "give SSH hosts a policy file of their own; their masks say what to detect"
-                        errors.append(ConfigError(problem, f"{file.name}.toml", rule.id.partition(".")[2], advice))
 
     def document(self) -> bytes:
         """This snapshot as bytes, for another process of the gateway."""
@@ -196,7 +164,7 @@ class PolicySnapshot:
         if login != target.username and not any(fnmatchcase(login, each) for each in target.ssh.logins):
             return False
         allows = (rule for file in self._for(target) for rule in file.rules if rule.verb == "allow")
-        return _in_scope(identity, target) and any(
+        return in_scope(identity, target) and any(
             rule.concerns(identity)
             and (not rule.table.logins or any(fnmatchcase(login, each) for each in rule.table.logins))
             for rule in allows
@@ -205,7 +173,7 @@ class PolicySnapshot:
     def may_connect(self, identity: Identity, target: Target, now: float) -> Decision:
         """See L{IPolicyService.may_connect}."""
         files = self._for(target)
-        if _in_scope(identity, target):
+        if in_scope(identity, target):
             for file in files:
                 for rule in file.rules:
                     if rule.verb == "allow" and rule.concerns(identity):
@@ -216,7 +184,7 @@ class PolicySnapshot:
 
     def break_glass(self, identity: Identity, target: Target) -> tuple[Rule, ...]:
         """The break_glass rules that give this identity the right on this target; none outside its scopes."""
-        if not _in_scope(identity, target) or self._observed(target):
+        if not in_scope(identity, target) or self._observed(target):
             return ()
         return tuple(rule for file in self._for(target) for rule in file.break_glass if rule.arms(identity))
 
@@ -267,12 +235,12 @@ class PolicySnapshot:
         decision = self._judge(identity, target, operation, now, findings)
         if decision.verdict != "allow":
             for rule in self.break_glass(identity, target):
-                what, minutes = _listing(rule.table.skip), rule.table.lasts / 60
+                what, minutes = listing(rule.table.skip), rule.table.lasts / 60
                 said = f"in an emergency it lets {identity.name} skip {what} for {minutes:g} min, reviewed afterwards"
                 findings.append(Finding(rule.id, "break_glass", False, said))
         around: tuple[str, ...] = ()
         if "shell" in operation.classes and decision.verdict != "deny" and not decision.watched:
-            around = _ids(_on_commands(self._for(target), identity, operation))
+            around = _ids(matching.on_commands(self._for(target), identity, operation))
         return Explanation(decision, tuple(findings), self._masks(identity, target, now), around)
 
     def masks(self, identity: Identity, target: Target, now: float, opening: Opening | None = None) -> tuple[Mask, ...]:
@@ -301,7 +269,7 @@ class PolicySnapshot:
         )
 
     def _masking(self, identity: Identity, target: Target, now: float) -> tuple[Rule, ...]:
-        context = _context(identity, target, None, now)
+        context = matching.context(identity, target, None, now)
         return tuple(
             rule
             for file in self._for(target)
@@ -323,7 +291,7 @@ class PolicySnapshot:
         files = self._for(target)
         if operation.classes == OPAQUE and any(file.unparsed == "forward" for file in files):
             operation = attrs.evolve(operation, classes=EVERYTHING)
-        context = _context(identity, target, operation, now)
+        context = matching.context(identity, target, operation, now)
         matched: dict[str, list[Rule]] = {"allow": [], "hold": [], "deny": [], "access": []}
         turning: list[Rule] = []
         cacheable = True
@@ -331,17 +299,17 @@ class PolicySnapshot:
             for rule in file.rules:
                 if rule.verb == "mask":
                     continue
-                because = _misses(rule, identity, operation, context)
+                because = matching.misses(rule, identity, operation, context)
                 if rule.condition is not None and rule.condition.reads_clock:
                     cacheable = False
                 if not because:
                     matched[rule.verb].append(rule)
                 if rule.verb == "allow" and rule.concerns(identity):
                     matched["access"].append(rule)
-                if _turns_on_rows(rule, identity, operation, context):
+                if matching.turns_on_rows(rule, identity, operation, context):
                     turning.append(rule)
                 if findings is not None:
-                    findings.append(Finding(rule.id, rule.verb, not because, because or _says(rule, context)))
+                    findings.append(Finding(rule.id, rule.verb, not because, because or matching.says(rule, context)))
         contact = self._contact(files)
         decision = self._outcome(identity, target, operation, matched, contact, now, opening)
         if decision.verdict != "deny" and unmaskable.passes_by(operation):
@@ -353,7 +321,7 @@ class PolicySnapshot:
             # one that only lacks a reason may have been asked for ahead
             verdict: Verdict = "hold" if best.unreasoned is not None else best.verdict
             decision = attrs.evolve(decision, best=None if best == decision else verdict)
-        watched = "shell" in operation.classes and _watched(files, matched["allow"], identity, operation)
+        watched = "shell" in operation.classes and matching.watched(files, matched["allow"], identity, operation)
         decision = attrs.evolve(decision, cacheable=cacheable, policy=self.version, watched=watched)
         if self._observed(target):
             # nothing is cut off either
@@ -412,9 +380,9 @@ class PolicySnapshot:
             # what comes along with any access needs some access
             missing = [] if self.may_connect(identity, target, 0).verdict == "allow" else sorted(operation.classes)
         if missing:
-            what = _listing(missing)
+            what = listing(missing)
             return Decision("deny", (), f"no rule allows {identity.name} to {what} on {target.name}", contact)
-        narrowed = _out_of_scope(identity, target, operation)
+        narrowed = out_of_scope(identity, target, operation)
         if narrowed:
             return Decision("deny", (), narrowed, "use a token with wider scopes")
         # what comes along with any access takes no longer than that may; what it shows are no rows of anybody's
@@ -438,124 +406,6 @@ class PolicySnapshot:
     def _contact(files: Sequence[PolicyFile]) -> str:
         found = next((file.contact for file in files if file.contact), "")
         return f"ask {found}" if found else ""
-
-
-#: limits that only statements have
-_SQL_LIMITS = ("max_rows", "max_changes", "max_rows_factor")
-
-
-def _misses(rule: Rule, identity: Identity, operation: Operation, context: Mapping[str, Any]) -> str:
-    """Why the rule does not apply, or C{""}."""
-    because = _elsewhere(rule, identity, operation)
-    if because:
-        return because
-    if rule.condition is not None:
-        answer = rule.condition.holds(context)
-        if answer is False:
-            return f"its condition is false: {rule.condition.source}"
-        # what is not known of a transfer yet will be when it is judged, inside
-        inside = operation.classes == files.OPENING
-        if answer is None and (rule.verb == "allow") != inside:
-            return f"its condition cannot be told: {rule.condition.source}"
-    return ""
-
-
-def _elsewhere(rule: Rule, identity: Identity, operation: Operation) -> str:
-    """Why the rule is not about this, whatever its condition says, or C{""}."""
-    if not rule.concerns(identity):
-        return f"it does not speak of {identity.name}"
-    login = operation.facts.get("login")
-    if rule.table.logins and not any(fnmatchcase(str(login or ""), each) for each in rule.table.logins):
-        return f"it is only for {_listing(rule.table.logins)}"
-    if not _does(rule, operation):
-        return f"it is about {_listing(rule.table.do)}, and this does {_listing(sorted(operation.classes))}"
-    if rule.table.objects:
-        own = [name for name in operation.objects if not name.startswith("pg_catalog.")]
-        met = [any(touches(pattern, name) for pattern in rule.table.objects) for name in own]
-        if rule.verb == "allow" and not (met and all(met)):
-            return "it is only for other relations"
-        if rule.verb != "allow" and not any(met) and own:
-            return "it is only for other relations"
-    return _other_command(rule, operation) or _other_path(rule, operation)
-
-
-def _other_command(rule: Rule, operation: Operation) -> str:
-    """Why C{commands} leave this operation out, or C{""}: what is no command they do not open, and do not leave alone."""
-    patterns = rule.table.commands
-    if not patterns:
-        return ""
-    analysis = commands.found(operation)
-    if rule.verb == "allow":
-        met = analysis is not None and command_patterns.opens(patterns, analysis)
-    else:
-        met = analysis is None or command_patterns.concerns(patterns, analysis)
-    return "" if met else f"it is only for {_listing(patterns)}"
-
-
-def _other_path(rule: Rule, operation: Operation) -> str:
-    """Why C{paths} leave this operation out, or C{""}: as with commands."""
-    patterns = rule.table.paths
-    if not patterns:
-        return ""
-    via = str(operation.facts.get("via") or "")
-    if operation.classes == files.OPENING:
-        met = rule.verb == "allow"
-    elif rule.verb == "allow" and via in ("scp", "rsync") and via not in rule.table.do:
-        return (
-            f"its paths are what the target resolves, and {via} only writes them: with {via} in do they are as written"
-        )
-    elif rule.verb == "allow":
-        met = path_patterns.opens(patterns, files.places(operation))
-    else:
-        met = path_patterns.concerns(patterns, files.places(operation))
-    return "" if met else f"it is only for {_listing(patterns)}"
-
-
-def _watched(files: Sequence[PolicyFile], allows: Sequence[Rule], identity: Identity, operation: Operation) -> bool:
-    """Whether each line of a shell is judged: as the rules that open it say, else where one on commands would not hold."""
-    said = [rule.table.watch for rule in allows if "shell" in rule.table.do and rule.table.watch is not None]
-    return any(said) if said else bool(_on_commands(files, identity, operation))
-
-
-def _on_commands(files: Sequence[PolicyFile], identity: Identity, operation: Operation) -> list[Rule]:
-    """Hold and deny rules that could speak of what this identity runs under this account."""
-    login = str(operation.facts.get("login") or "")
-    return [
-        rule
-        for file in files
-        for rule in file.rules
-        if rule.verb in ("hold", "deny")
-        and rule.concerns(identity)
-        and (not rule.table.logins or any(fnmatchcase(login, each) for each in rule.table.logins))
-        and (rule.table.commands or meets(rule.table.do, commands.RUNNING))
-    ]
-
-
-def _does(rule: Rule, operation: Operation) -> bool:
-    if rule.verb != "allow":
-        return overlaps(rule.table.do, operation.classes)
-    if beside_files(operation.classes, rule.table.do):
-        return True
-    broad = {BROAD.get(word, word) for word in operation.classes}
-    return any(word in operation.classes or word in broad for word in rule.table.do)
-
-
-def _turns_on_rows(rule: Rule, identity: Identity, operation: Operation, context: Mapping[str, Any]) -> bool:
-    """Whether nothing but the number of rows, which nobody has told, decides about this rule."""
-    condition = rule.condition
-    if condition is None or not condition.reads_rows or operation.facts.get("rows") is not None:
-        return False
-    # has(op.rows) answers where there is nothing
-    told = condition.holds(context) is not None and "has(" not in condition.source
-    return not told and not _elsewhere(rule, identity, operation)
-
-
-def _says(rule: Rule, context: Mapping[str, Any]) -> str:
-    if rule.condition is not None and rule.condition.holds(context) is None:
-        return f"its condition cannot be told, which counts as true: {rule.condition.source}"
-    if rule.verb == "allow":
-        return f"it opens {_listing(rule.table.do)}"
-    return rule.table.why or f"it is about {_listing(rule.table.do) or 'everything'}"
 
 
 def _terms(rule: Rule) -> HoldTerms:
@@ -592,52 +442,6 @@ def _let_pass(decision: Decision, opening: Opening, skipped: Sequence[Rule]) -> 
 
 def _ids(rules: Sequence[Rule]) -> tuple[str, ...]:
     return tuple(rule.id for rule in rules)
-
-
-def _listing(words: Sequence[str]) -> str:
-    return ", ".join(words)
-
-
-def _in_scope(identity: Identity, target: Target) -> bool:
-    wanted = [word[7:] for word in identity.scopes or () if word.startswith("target:")]
-    return not wanted or any(fnmatchcase(target.name, pattern) for pattern in wanted)
-
-
-def _out_of_scope(identity: Identity, target: Target, operation: Operation) -> str:
-    """Why the proof's scopes leave this operation out, or C{""}."""
-    if identity.scopes is None:
-        return ""
-    if not _in_scope(identity, target):
-        return f"the token's scopes leave out {target.name}"
-    doing = [word[3:] for word in identity.scopes if word.startswith("do:")]
-    if doing:
-        missing = uncovered(operation.classes, doing)
-        if missing:
-            return f"the token's scopes leave out {_listing(missing)}"
-    return ""
-
-
-def _context(identity: Identity, target: Target, operation: Operation | None, now: float) -> dict[str, Any]:
-    context: dict[str, Any] = {
-        "identity": {
-            "name": identity.name,
-            "kind": identity.kind,
-            "groups": sorted(identity.groups),
-            "act": identity.act or "",
-        },
-        "target": {"name": target.name, "labels": dict(target.labels)},
-        "now": now,
-    }
-    if operation is not None:
-        context["op"] = {
-            "classes": sorted(operation.classes),
-            "objects": list(operation.objects),
-            "reason": operation.reason or "",
-            "size": len(operation.text),
-            # a fact that is not known is left out: asking for it cannot be told
-            **{name: value for name, value in operation.facts.items() if value is not None},
-        }
-    return context
 
 
 def check(sources: Mapping[str, str], config: Config) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 #: narrow word to the broad one that covers it
 BROAD: dict[str, str] = {
@@ -110,3 +110,8 @@ def uncovered(classes: frozenset[str], do: Collection[str]) -> list[str]:
             continue
         missing.append(word)
     return sorted(missing)
+
+
+def listing(words: Iterable[str]) -> str:
+    """Words, or names of rules, as they stand in a sentence."""
+    return ", ".join(words)
