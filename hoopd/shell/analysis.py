@@ -35,13 +35,21 @@ _PLAIN = frozenset(
     """.split()
 )
 
-_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "csh", "tcsh", "rbash", "busybox"})
+_SHELLS = frozenset(
+    "sh bash dash zsh ksh ash fish csh tcsh rbash rzsh rksh mksh lksh oksh pdksh posh yash sash pwsh busybox".split()
+)
+
+#: what distributions put around names: versions, and how it was built
+_VERSION = re.compile(r"(?:[-.]?[0-9][0-9.]*|[.-](?:static|basic|tiny|nox|gtk3|small|dbg))+$")
+_BUILT_FOR = re.compile(r"^[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*-")
 
 #: of the shell itself: run text, or change what words and names mean, or evaluate what can run commands
 _BUILTINS = frozenset(
     """
     eval source . exec trap alias unalias enable hash fc bind complete compgen compopt mapfile readarray read let set shopt
     getopts coproc function typeset unset ulimit wait
+    - emulate noglob nocorrect repeat zpty sched zmodload autoload setopt unsetopt zle vared zcompile functions bindkey disable
+    ztcp private float integer
     """.split()
 )
 
@@ -56,23 +64,35 @@ _INTERPRETERS = frozenset(
     ansible-playbook socat nc ncat telnet systemd-run su runuser chroot unshare nsenter setpriv setsid start-stop-daemon docker
     podman kubectl crictl ctr lxc virsh psql mysql sqlite3 watch entr flock xargs busybox pip pip3 npm npx gem cargo
     go gcc cc ld java bundle rake irb ipython jupyter
+    g++ c++ clang pypy deno bun guile dc bc m4 gnuplot rvim rview vimdiff vi.tiny editor pager original-awk sensible-editor
+    sensible-pager chrt taskset prlimit choom numactl setarch linux32 linux64 i386 x86_64 pkexec runcon capsh sg newgrp
+    run-parts ssh-agent sshpass dbus-run-session systemd-inhibit systemd-nspawn machinectl fakeroot faketime unbuffer bwrap
+    firejail perf valgrind catchsegv logrotate runsv chpst softlimit setuidgid envdir daemon torsocks proxychains4 hyperfine
+    pdsh dsh mosh sftp ftp
     """.split()
 )
+
+#: the linker's own names: run the program that they are given
+_LOADERS = re.compile(r"ld[-.](linux|musl|so)")
 
 #: ordinary programs that run others by one of these options
 _BY_OPTION: dict[str, re.Pattern[str]] = {
     "find": re.compile(r"-(exec|execdir|ok|okdir)"),
     "tar": re.compile(
-        r"--(to-command|checkpoint-action|use-compress-program|rsh-command|info-script|new-volume-script).*|-[A-Za-z]*[IF].*"
+        # GNU takes the beginning of a long option for it, and tar letters without a dash
+        r"--(to-c|checkpoint-|us|rsh|inf|new-v).*|-?[A-Za-z]*[IF].*"
     ),
-    "rsync": re.compile(r"-[A-Za-z]*e.*|--rsh.*|--rsync-path.*"),
-    "git": re.compile(r"-c|--exec-path.*|--upload-pack.*|--receive-pack.*|--config-env.*|-x|--exec.*"),
-    "scp": re.compile(r"-[A-Za-z]*[SoJF].*"),
-    "sort": re.compile(r"--compress-program.*"),
+    "rsync": re.compile(r"-[A-Za-z]*e.*|--rsh.*|--rsync-path.*|--daemon|--config.*"),
+    "git": re.compile(
+        r"-c|--exec-path.*|--up.*|--rec.*|--conf.*|-x|--ex.*|-O.*|--op.*|ext::.*|run|foreach|filter-branch|difftool|mergetool"
+    ),
+    "scp": re.compile(r"-[A-Za-z]*[SoJFD].*"),
+    "sort": re.compile(r"--com.*"),
     "zip": re.compile(r"-T+|-TT.*|--unzip-command.*"),
     "printf": re.compile(r"-v.*"),
-    "sudo": re.compile(r"-[A-Za-z]*[ise]|--(login|shell|edit).*"),
-    "doas": re.compile(r"-[A-Za-z]*s"),
+    "sudo": re.compile(r"-[AbBEHknPSN]*[ise].*|--(login|shell|edit).*"),
+    "doas": re.compile(r"-[nL]*s.*"),
+    "jobs": re.compile(r"-[a-z]*x.*"),
     "test": re.compile(r"-[vR]"),
     "[": re.compile(r"-[vR]"),
 }
@@ -80,26 +100,50 @@ _BY_OPTION: dict[str, re.Pattern[str]] = {
 #: wrappers that lend other rights: they are commands of their own
 _PRIVILEGED = frozenset({"sudo", "doas"})
 
-#: run the rest of their words as a command: options that take a word of their own, and how many words come before
-_WRAPPERS: dict[str, tuple[frozenset[str], int]] = {
-    "sudo": (frozenset({"-u", "-g", "-p", "-C", "-h", "-U", "-r", "-t", "-T", "-D", "-R"}), 0),
-    "doas": (frozenset({"-u", "-C"}), 0),
-    "nohup": (frozenset(), 0),
-    "nice": (frozenset({"-n"}), 0),
-    "ionice": (frozenset({"-c", "-n"}), 0),
-    "time": (frozenset({"-f", "-o"}), 0),
-    "timeout": (frozenset({"-k", "-s"}), 1),
-    "stdbuf": (frozenset({"-i", "-o", "-e"}), 0),
-    "command": (frozenset(), 0),
-    "builtin": (frozenset(), 0),
-    "env": (frozenset({"-u", "-C"}), 0),
+
+@frozen
+class _Wrapper:
+    """Runs the rest of its words as a command; options that are not named here are not understood.
+
+    @ivar flags: short options without a word of their own.
+    @ivar takes: those with one.
+    @ivar long: long options, those with C{=} up to that.
+    @ivar before: how many words come before the command.
+    """
+
+    flags: str = ""
+    takes: str = ""
+    long: frozenset[str] = frozenset()
+    before: int = 0
+
+
+# not among them is what writes files (time -o), changes directories (env -C) or makes several words of one (env -S)
+_WRAPPERS: dict[str, _Wrapper] = {
+    "sudo": _Wrapper(
+        "AbBEHknPSNise", "acugphCUrtTDR", frozenset({"--user=", "--group=", "--non-interactive", "--preserve-env"})
+    ),
+    "doas": _Wrapper("nLs", "uCa"),
+    "nohup": _Wrapper(),
+    "nice": _Wrapper("0123456789", "n", frozenset({"--adjustment="})),
+    "ionice": _Wrapper("t", "cn", frozenset({"--class=", "--classdata=", "--ignore"})),
+    "time": _Wrapper("pv"),
+    "timeout": _Wrapper(
+        "fpv", "ks", frozenset({"--foreground", "--preserve-status", "--verbose", "--signal=", "--kill-after="}), 1
+    ),
+    "stdbuf": _Wrapper("", "ioe", frozenset({"--input=", "--output=", "--error="})),
+    "command": _Wrapper("pvV"),
+    "builtin": _Wrapper(),
+    "env": _Wrapper("i0v", "u", frozenset({"--ignore-environment", "--unset=", "--debug"})),
 }
 
 #: change what a name or a word means, for all that follows
 _VARIABLES = re.compile(
     r"PATH|IFS|ENV|BASH_.*|SHELLOPTS|PS[0-4]|PROMPT_COMMAND|LD_.*|GCONV_PATH|GIT_.*|EDITOR|VISUAL|PAGER|PYTHON.*|PERL.*|RUBY.*|"
-    r"NODE_.*|CDPATH|HOME|FPATH|ZDOTDIR|.*COMMAND.*|.*_RSH|LESSOPEN|LESSCLOSE|MANPAGER|SUDO_ASKPASS|SSH_ASKPASS|TAR_OPTIONS"
+    r"NODE_.*|CDPATH|HOME|SHELL|BROWSER|LESS|LESSKEY.*|SYSTEMD_.*|APT_CONFIG|OPENSSL_.*|GLIBC_.*|RSYNC_.*|DPKG_.*|FPATH|ZDOTDIR|.*COMMAND.*|.*_RSH|LESSOPEN|LESSCLOSE|MANPAGER|SUDO_ASKPASS|SSH_ASKPASS|TAR_OPTIONS"
 )
+
+#: what programs may be given beside: more than these may be the name of a pager, a plugin or a startup file, and nobody knows all
+_HARMLESS = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TERM|COLORTERM|NO_COLOR|TZ|COLUMNS|LINES|DEBIAN_FRONTEND")
 
 
 @frozen
@@ -201,7 +245,7 @@ def _command(node: Node, found: _Found, depth: int, nested: int) -> None:
     exact = True
     for child in node.named_children:
         if child.type == "variable_assignment":
-            _assignment(child, found, depth, nested)
+            _assignment(child, found, depth, nested, True)
         elif child.type in ("file_redirect", "herestring_redirect"):
             _redirect(child, found, depth, nested)
         else:
@@ -220,12 +264,14 @@ def _run(words: list[str | None], exact: bool, found: _Found, nested: int, withi
     name, arguments = words[0], words[1:]
     if not name:
         raise _Opaque("the program's name is made when it runs")
-    program, plain = _bare(name), basename(name)
+    program, plain = _bare(name), _unversioned(basename(name))
     if program in _RESERVED or re.match(r"[A-Za-z_]\w*\+?=", program):
         raise _Opaque(f"it has {program!r} where a program's name should be")
     if program in _BUILTINS:
         raise _Opaque(f"{program} runs or changes what is not read here")
-    if program in _SHELLS:
+    if "/" in program and (plain in _SHELLS or plain in _WRAPPERS):
+        raise _Opaque(f"{program} runs what it is given, and is none of the system's own")
+    if plain in _SHELLS:
         _shell(arguments, found, nested)
         return
     wrapper = _WRAPPERS.get(program)
@@ -233,7 +279,7 @@ def _run(words: list[str | None], exact: bool, found: _Found, nested: int, withi
     if inner and program not in _PRIVILEGED:
         _run(inner, exact, found, nested, within)
         return
-    if plain in _INTERPRETERS or _by_option(plain, arguments[: len(arguments) - len(inner)]):
+    if plain in _INTERPRETERS or _LOADERS.match(plain) or _by_option(plain, arguments[: len(arguments) - len(inner)]):
         found.interpreters.append(plain)
     command = Command(program, tuple(arguments), exact, within)
     found.commands.append(command)
@@ -247,6 +293,12 @@ def _by_option(plain: str, arguments: list[str | None]) -> bool:
     return options is not None and any(each is None or options.fullmatch(each) for each in arguments)
 
 
+def _unversioned(name: str) -> str:
+    """What a program is, whichever of its versions: python3.11 is python."""
+    name = _BUILT_FOR.sub("", name)
+    return name if name in _INTERPRETERS else _VERSION.sub("", name) or name
+
+
 def _bare(name: str) -> str:
     return basename(name) if dirname(name) in STANDARD else name
 
@@ -258,13 +310,10 @@ def _shell(arguments: list[str | None], found: _Found, nested: int) -> None:
     _text(arguments[1].encode(), found, nested + 1)
 
 
-def _wrapped(
-    plain: str, arguments: list[str | None], exact: bool, options: tuple[frozenset[str], int]
-) -> list[str | None]:
+def _wrapped(plain: str, arguments: list[str | None], exact: bool, wrapper: _Wrapper) -> list[str | None]:
     """The command that a wrapper runs."""
     if not exact:
         raise _Opaque(f"which command {plain} runs is made when it runs")
-    takes, before = options
     rest = list(arguments)
     while rest:
         word = rest[0]
@@ -274,18 +323,29 @@ def _wrapped(
             rest.pop(0)
             break
         if plain in ("env", *_PRIVILEGED) and re.match(r"[A-Za-z_]\w*=", word):
-            _check_variable(word.partition("=")[0])
+            _check_variable(word.partition("=")[0], True)
         elif word.startswith("-"):
-            if plain == "env" and word.startswith(("-S", "--split")):
-                raise _Opaque("env makes a command of one word")
-            if word in takes:
+            if _with_word(plain, word, wrapper):
                 rest.pop(0)
-            elif word.startswith("--") and "=" not in word and plain != "nohup":
-                raise _Opaque(f"an option of {plain} that is not known here: {word}")
         else:
             break
         rest = rest[1:]
-    return rest[before:]
+    return rest[wrapper.before :]
+
+
+def _with_word(plain: str, option: str, wrapper: _Wrapper) -> bool:
+    """Whether the next word belongs to C{option}, which may be several letters."""
+    if option.startswith("--"):
+        name, equals, _ = option.partition("=")
+        if name + equals not in wrapper.long:
+            raise _Opaque(f"an option of {plain} that is not known here: {option}")
+        return False
+    for at, letter in enumerate(option[1:], 2):
+        if letter in wrapper.takes:
+            return at == len(option)
+        if letter not in wrapper.flags:
+            raise _Opaque(f"an option of {plain} that is not known here: {option}")
+    return False
 
 
 # -- words -----------------------------------------------------------------------------------------------------
@@ -360,17 +420,18 @@ def _source(node: Node) -> str:
 # -- the rest --------------------------------------------------------------------------------------------------
 
 
-def _assignment(node: Node, found: _Found, depth: int, nested: int) -> None:
+def _assignment(node: Node, found: _Found, depth: int, nested: int, exported: bool = False) -> None:
     name, *values = node.named_children
     if name.type != "variable_name":
         raise _Opaque("it has an assignment that is not read here")
-    _check_variable(_source(name))
+    _check_variable(_source(name), exported)
     for value in values:
         _word(value, found, depth, nested)
 
 
-def _check_variable(name: str) -> None:
-    if _VARIABLES.fullmatch(name):
+def _check_variable(name: str, exported: bool = False) -> None:
+    """@param exported: programs get it; without, they do where they had one of that name before"""
+    if _VARIABLES.fullmatch(name) or (exported and not _HARMLESS.fullmatch(name)):
         raise _Opaque(f"the variable {name} changes what runs")
 
 
@@ -383,9 +444,9 @@ def _declaration(node: Node, found: _Found, depth: int, nested: int) -> None:
     """export, local, readonly, declare."""
     for child in node.named_children:
         if child.type == "variable_assignment":
-            _assignment(child, found, depth, nested)
+            _assignment(child, found, depth, nested, True)
         elif child.type == "variable_name":
-            _check_variable(_source(child))
+            _check_variable(_source(child), True)
         else:
             raise _Opaque("it has a declaration that is not read here")
 
@@ -446,14 +507,20 @@ def _test(node: Node, found: _Found, depth: int, nested: int) -> None:
     if node.children[0].type != "[":
         raise _Opaque("it has a test that can run commands")
     for part in _leaves(node):
-        _word(part, found, depth, nested)
+        if part.type == "test_operator":
+            if _source(part).strip() in ("-v", "-R"):
+                raise _Opaque("it has a test that can run commands")
+            continue
+        _, whole = _word(part, found, depth, nested)
+        if not whole and _source(part) not in ("$?", "$#", "$$"):
+            raise _Opaque("it has a test that is made when it runs")
 
 
 def _leaves(node: Node) -> Iterator[Node]:
     for child in node.named_children:
         if child.type in ("unary_expression", "binary_expression", "parenthesized_expression"):
             yield from _leaves(child)
-        elif child.type != "test_operator":
+        else:
             yield child
 
 

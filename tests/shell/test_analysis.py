@@ -28,13 +28,17 @@ TOLD = [
     ("for i in $(a) b; do c $i; done", ["a", "c …"]),
     ("case $(a) in b|c) d;; *) e;; esac", ["a", "d", "e"]),
     ("f() { rm x; }; f", ["rm x", "f"]),
-    ("x=$(a) b", ["a", "b"]),
+    ("x=$(a); LANG=$(b) c", ["a", "b", "c"]),
     ("echo \"`a` $(b 'c')\" $d", ["a", "b c", "echo … …"]),
     ("diff <(a) >(b)", ["a", "b", "diff … …"]),
     ("sh -c 'a; sh -c b'", ["a", "b"]),
     ("/bin/bash -c \"a 'b c'\"", ["a b c"]),
-    ("/tmp/sh -c 'a'", ["/tmp/sh -c a"]),
-    ("nice -n 5 timeout 3 env A=1 ls", ["ls"]),
+    ("nice -n 5 timeout 3 env LANG=C ls", ["ls"]),
+    ("nice -5 timeout -vk 5 10 env -iu A stdbuf -oL ionice -tc 2 ls", ["ls"]),
+    ("sudo -nu root rm x", ["sudo -nu root rm x", "rm x"]),
+    ("bash-static -c 'a'; ksh93 -c b; mksh -c c", ["a", "b", "c"]),
+    ("DEBIAN_FRONTEND=noninteractive a", ["a"]),
+    ("[ $? -eq 0 ] && a", ["a"]),
     ("env", ["env"]),
     ("sudo -u root rm x", ["sudo -u root rm x", "rm x"]),
     ("! a", ["a"]),
@@ -54,6 +58,11 @@ OPAQUE = [
     "cat <<EOF\nx\nEOF", "((a[$(b)]))", "echo $((a[$(b)]))", "[[ -v a ]]", "echo ${x:-$(b)}", "echo ${x/a/b}",
     "echo 'x", "a )", "if a", "ls # comment", "l\\\ns", "ls\r", "a\x00b", "coproc a", "declare 'a[$(b)]=1'",
     "case x in $(a)) b;; esac $(", "for PATH in a; do ls; done", "x[$(a)]=1", "! ! a", "time { a; }", "time ! a", "a <> b", "time v=1 a",
+    "[ -v 'a[$(b)]' ]", "[ ! -v 'a[$(b)]' ]", "[ x -a -R 'a[$(b)]' ]", "[ $x ]", "test -z x || [ ( -v 'a[$(b)]' ) ]",
+    "/usr/bin/time -f x -o y ls", "\\time -ao y ls", "env -vS 'ls -l'", "env --s='ls -l'", "env -iC / ls", "sudo --lo",
+    "/tmp/sh -c a", "//bin/bash -c a", "/usr/../bin/bash -c a", "/usr/../bin/env a", "/tmp/env ls", "/lib/klibc/bin/sh -c a",
+    "emulate sh -c ls", "noglob ls", "- ls", "SYSTEMD_PAGER=a systemctl status", "A=1 ls", "export A=1", "env A=1 ls", "SHELL=a; ls",
+    "sudo A=1 ls", "doas -nx ls", "timeout -s 9 --foo 5 ls",
 ]  # fmt: skip
 
 INTERPRETERS = [
@@ -61,6 +70,11 @@ INTERPRETERS = [
     ("find . -name x", ()), ("xargs rm", ("xargs",)), ("tar --to-command=rm -xf x", ("tar",)), ("tar -cf x y", ()),
     ("git -c core.pager=rm log", ("git",)), ("git status", ()), ("git $x", ("git",)), ("rsync -e 'rm' a b", ("rsync",)),
     ("rsync --server -logDtpr . x", ()), ("/tmp/python x", ("python",)), ("printf -v x y", ("printf",)),
+    ("python3.11 -c x", ("python",)), ("perl5.36.0 x", ("perl",)), ("vim.basic x", ("vim",)), ("x86_64-linux-gnu-gcc-12 x", ("gcc",)),
+    ("/lib64/ld-linux-x86-64.so.2 /bin/ls", ("ld-linux-x86-64.so",)), ("jobs -lx ls", ("jobs",)), ("jobs -l", ()), ("chrt 5 ls", ("chrt",)),
+    ("tar cIf ls x y", ("tar",)), ("tar -c --use=ls x", ("tar",)), ("tar czf x y", ()), ("git grep --open-files=ls x", ("git",)),
+    ("git bisect run ls", ("git",)), ("sort --comp=ls x", ("sort",)), ("rsync --server --daemon --config=x .", ("rsync",)),
+    ("sudo -sE", ("sudo",)), ("sudo -nis", ("sudo",)), ("sudo -n ls", ()), ("sudo -u postgres ls", ()), ("doas -ns", ("doas",)),
 ]  # fmt: skip
 
 
