@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -249,6 +250,15 @@ class SshGateway(Gateway):
             timeout=timeout,
         )
 
+    def register_key(self, who: str) -> Path:
+        """A new key that proves C{who}, in the gateway's directory under the name of who it is; agents' are their administrator's."""
+        key = new_key(self.directory / who.partition(":")[2])
+        if who.startswith("agent:"):
+            self.hoopctl("ssh", "keys", "add", f"{key}.pub", "--identity", who)
+        else:
+            self.hoopctl("ssh", "keys", "add", f"{key}.pub", who=who)
+        return key
+
     def ssh_by_key_words(self, key: Path, *options: str) -> list[str]:
         """ssh with a private key, and the certificate beside it if there is one; up to the destination."""
         given = ("-o", "PreferredAuthentications=publickey", "-o", "BatchMode=yes", "-o", f"IdentityFile={key}")
@@ -276,6 +286,19 @@ class SshGateway(Gateway):
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+
+def held_as(process: subprocess.Popen[str]) -> str:
+    """The id of the request that C{process} waits for, read from what it says. @raise AssertionError: it is not held"""
+    assert process.stdout is not None
+    said = ""
+    while "to approve:" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    match = re.search(r"held for approval as (A-\w+)", said)
+    assert match is not None, said
+    return match.group(1)
 
 
 def _without_token(words: list[str]) -> list[str]:

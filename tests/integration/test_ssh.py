@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sshd import LOGIN, POLICY, SshGateway, SshServer
+from tests.integration.sshd import LOGIN, POLICY, SshGateway, SshServer, held_as
 from tests.integration.tiny.running import until
 
 
@@ -32,19 +31,6 @@ def frames(gateway: SshGateway, session: str = "") -> str:
     """What hoopctl replays of a session, the newest one if none is named."""
     found = session or gateway.json("sessions", "list")[0]["id"]
     return gateway.hoopctl("sessions", "replay", found).stdout
-
-
-def held(gateway: SshGateway, process: subprocess.Popen[str]) -> str:
-    """The id of the request that C{process} waits for."""
-    assert process.stdout is not None
-    said = ""
-    while "to approve:" not in said:
-        line = process.stdout.readline()
-        assert line, said
-        said += line
-    match = re.search(r"held for approval as (A-\w+)", said)
-    assert match is not None, said
-    return match.group(1)
 
 
 def test_a_command_runs_with_its_input_output_and_status(gateway: SshGateway, server: SshServer) -> None:
@@ -100,7 +86,7 @@ def test_who_has_no_rule_gets_no_session_and_learns_nothing_of_targets(gateway: 
 def test_a_held_command_runs_once_a_colleague_approves(gateway: SshGateway, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     waiting = gateway.ssh_started("user:priya", f"touch {mark}")
-    request = held(gateway, waiting)
+    request = held_as(waiting)
     assert not mark.exists()
     own = gateway.hoopctl("approvals", "approve", request, "--reason", "me", who="user:priya", ok=False)
     assert own.returncode == 1
@@ -115,7 +101,7 @@ def test_a_held_command_runs_once_a_colleague_approves(gateway: SshGateway, tmp_
 def test_a_denied_request_ends_the_command(gateway: SshGateway, tmp_path: Path) -> None:
     mark = tmp_path / "never"
     waiting = gateway.ssh_started("user:priya", f"touch {mark}")
-    request = held(gateway, waiting)
+    request = held_as(waiting)
     gateway.hoopctl("approvals", "deny", request, "--reason", "not today", who="user:lee")
     out, _ = waiting.communicate(timeout=30)
     assert waiting.returncode == 126
@@ -126,7 +112,7 @@ def test_a_denied_request_ends_the_command(gateway: SshGateway, tmp_path: Path) 
 def test_who_goes_away_runs_nothing(gateway: SshGateway, tmp_path: Path) -> None:
     mark = tmp_path / "never"
     waiting = gateway.ssh_started("user:priya", f"touch {mark}")
-    request = held(gateway, waiting)
+    request = held_as(waiting)
     waiting.send_signal(signal.SIGKILL)
     waiting.wait()
     assert waiting.stdout is not None
@@ -245,7 +231,7 @@ def test_several_holds_at_once_on_one_connection(gateway: SshGateway, tmp_path: 
     marks = [tmp_path / f"mark{number}" for number in range(4)]
     with shared(gateway, tmp_path / "control") as run:
         waiting = [run(f"touch {mark}") for mark in marks]
-        requests = [held(gateway, each) for each in waiting]
+        requests = [held_as(each) for each in waiting]
         assert len(set(requests)) == 4
         assert {gateway.json("approvals", "show", each)["state"] for each in requests} == {"pending"}
         # beside them the connection is as fast as ever
@@ -272,7 +258,7 @@ def test_identical_commands_at_once_are_requests_of_their_own(gateway: SshGatewa
     gateway.reload()
     with shared(gateway, tmp_path / "control") as run:
         waiting = [run(f"tee -a {log} <<< run") for _ in range(3)]
-        requests = [held(gateway, each) for each in waiting]
+        requests = [held_as(each) for each in waiting]
         assert len(set(requests)) == 3
         for request in reversed(requests):
             gateway.hoopctl("approvals", "approve", request, "--reason", "go", who="user:lee")
@@ -290,7 +276,7 @@ def test_whoever_interrupts_withdraws(gateway: SshGateway, tmp_path: Path) -> No
         env=gateway.ssh_environment("user:priya"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    request = held(gateway, waiting)
+    request = held_as(waiting)
     client = subprocess.run(["pgrep", "-fx", f"ssh .* touch {tmp_path / 'never'}"], capture_output=True, text=True)
     os.kill(int(client.stdout.split()[0]), signal.SIGINT)
     waiting.communicate(timeout=30)
@@ -301,7 +287,7 @@ def test_a_broker_that_dies_over_several_holds_lets_each_run_once(gateway: SshGa
     marks = [tmp_path / f"mark{number}" for number in range(3)]
     with shared(gateway, tmp_path / "control") as run:
         waiting = [run(f"touch {mark}") for mark in marks]
-        requests = [held(gateway, each) for each in waiting]
+        requests = [held_as(each) for each in waiting]
         gateway.kill_broker()
         for request in reversed(requests):
             gateway.hoopctl("approvals", "approve", request, "--reason", "go", who="user:lee")

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import os
-import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-import paramiko
 import pytest
 
-from tests.integration.sshd import SshGateway, SshServer
+from tests.integration.ssh_clients import paramiko_at
+from tests.integration.sshd import SshGateway, SshServer, held_as
 from tests.integration.tiny.running import until
 
 
@@ -58,9 +57,7 @@ deny.secret = {{ do = ["download"], paths = ["{room}/other/secret"], why = "nobo
         started.identity("user:lee", groups=["leads"], duties=["approver"])
         started.identity("user:mo", groups=["runners"])
         for name in ("priya", "ada"):
-            key = started.directory / name
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-            started.hoopctl("ssh", "keys", "add", f"{key}.pub", who=f"user:{name}")
+            started.register_key(f"user:{name}")
         yield started
 
 
@@ -160,21 +157,14 @@ def test_a_held_file_waits_in_the_terminal_and_goes_on(gateway: SshGateway, room
         [*words(gateway, "scp", "priya"), f"web1@127.0.0.1:{room}/held/file", str(back)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    assert waiting.stdout is not None
-    said = ""
-    while "to approve:" not in said:
-        line = waiting.stdout.readline()
-        assert line, said
-        said += line
-    request = re.search(r"held for approval as (A-\w+)", said)
-    assert request is not None, said
+    request = held_as(waiting)
     assert not back.exists() or back.read_text() == ""
-    gateway.hoopctl("approvals", "approve", request.group(1), "--reason", "go", who="user:lee")
+    gateway.hoopctl("approvals", "approve", request, "--reason", "go", who="user:lee")
     out, _ = waiting.communicate(timeout=60)
     assert waiting.returncode == 0, out
     assert back.read_text() == "held\n"
-    until(lambda: gateway.json("approvals", "show", request.group(1))["state"] == "executed", "it is settled")
-    assert transfers(gateway, 1)[0]["approval"] == request.group(1)
+    until(lambda: gateway.json("approvals", "show", request)["state"] == "executed", "it is settled")
+    assert transfers(gateway, 1)[0]["approval"] == request
 
 
 def test_what_was_approved_is_not_another_file_by_then(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
@@ -184,15 +174,10 @@ def test_what_was_approved_is_not_another_file_by_then(gateway: SshGateway, room
         [*words(gateway, "scp", "priya"), f"web1@127.0.0.1:{path}", f"{tmp_path}/x"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    assert waiting.stdout is not None
-    said = ""
-    while "to approve:" not in said:
-        said += waiting.stdout.readline()
-    request = re.search(r"held for approval as (A-\w+)", said)
-    assert request is not None
+    request = held_as(waiting)
     path.unlink()
     path.symlink_to(room / "other" / "secret")
-    gateway.hoopctl("approvals", "approve", request.group(1), "--reason", "go", who="user:lee")
+    gateway.hoopctl("approvals", "approve", request, "--reason", "go", who="user:lee")
     out, _ = waiting.communicate(timeout=60)
     path.unlink()
     assert "another file than the one that was approved" in out
@@ -257,12 +242,7 @@ def test_paramiko(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
     content = os.urandom(6_000_000)
     source, back = tmp_path / "source", tmp_path / "back"
     source.write_bytes(content)
-    with paramiko.SSHClient() as client:
-        client.load_host_keys(str(gateway.known_hosts))
-        client.connect(
-            "127.0.0.1", gateway.ssh_port, "web1", key_filename=str(gateway.directory / "priya"), allow_agent=False,
-            look_for_keys=False, timeout=60, banner_timeout=60, auth_timeout=60,
-        )  # fmt: skip
+    with paramiko_at(gateway, key_filename=str(gateway.directory / "priya")) as client:
         with client.open_sftp() as files:
             # as WinSCP does: under another name first, then its time, then its own name
             files.put(str(source), f"{room}/in/p.part")
@@ -315,12 +295,7 @@ def test_asyncssh(gateway: SshGateway, room: Path, tmp_path: Path) -> None:
 
 
 def test_a_client_that_goes_away_leaves_a_transfer_that_was_cut_off(gateway: SshGateway, room: Path) -> None:
-    with paramiko.SSHClient() as client:
-        client.load_host_keys(str(gateway.known_hosts))
-        client.connect(
-            "127.0.0.1", gateway.ssh_port, "web1", key_filename=str(gateway.directory / "priya"), allow_agent=False,
-            look_for_keys=False, timeout=60, banner_timeout=60, auth_timeout=60,
-        )  # fmt: skip
+    with paramiko_at(gateway, key_filename=str(gateway.directory / "priya")) as client:
         file = client.open_sftp().open(f"{room}/in/cut", "wx")
         file.write(b"half")
         file.flush()

@@ -35,26 +35,28 @@ class Page(BaseHTTPRequestHandler):
         """Nothing is printed."""
 
 
-@pytest.fixture(scope="module")
-def web() -> Iterator[int]:
-    """Port of a web server."""
+@contextlib.contextmanager
+def _serving() -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[int]:
+    """Port of a web server."""
+    with _serving() as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
 def held() -> Iterator[int]:
     """Port of another one; connections to it are held."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with _serving() as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +105,7 @@ test."user:ada (listen 0.0.0.0:80)" = []
         started.identity("user:priya", groups=["ops"])
         started.identity("user:lee", groups=["leads"], duties=["approver"])
         for who in ("user:ada", "user:priya"):
-            key = new_key(started.directory / who.partition(":")[2])
-            started.hoopctl("ssh", "keys", "add", f"{key}.pub", who=who)
+            started.register_key(who)
         yield started
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.hostile_target import ACTS, EARLY, SIGNING_IN
-from tests.integration.sshd import SshGateway, SshServer, new_key
+from tests.integration.sshd import SshGateway, SshServer
 from tests.integration.tiny.running import ROOT, until
 
 POLICY = """
@@ -56,8 +56,7 @@ def gateway(server: SshServer, hostile: dict[str, Any]) -> Iterator[SshGateway]:
     )
     with SshGateway(server, POLICY, more=more) as started:
         started.identity("user:priya", groups=["ops"])
-        key = new_key(started.directory / "priya")
-        started.hoopctl("ssh", "keys", "add", f"{key}.pub", who="user:priya")
+        started.register_key("user:priya")
         yield started
 
 

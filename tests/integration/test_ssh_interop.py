@@ -17,6 +17,7 @@ import asyncssh
 import paramiko
 import pytest
 
+from tests.integration.ssh_clients import paramiko_at
 from tests.integration.sshd import LOGIN, SshGateway, SshServer
 from tests.integration.tiny.running import until
 
@@ -25,9 +26,7 @@ from tests.integration.tiny.running import until
 def gateway(server: SshServer) -> Iterator[SshGateway]:
     with SshGateway(server, settings={"limits": {"probe_after": "2s", "dead_after": "5s"}}) as started:
         started.identity("user:priya", groups=["ops"])
-        key = started.directory / "priya"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        started.hoopctl("ssh", "keys", "add", f"{key}.pub", who="user:priya")
+        started.register_key("user:priya")
         yield started
 
 
@@ -35,12 +34,7 @@ def gateway(server: SshServer) -> Iterator[SshGateway]:
 
 
 def test_paramiko(gateway: SshGateway, tmp_path: Path) -> None:
-    with paramiko.SSHClient() as client:
-        client.load_host_keys(str(gateway.known_hosts))
-        client.connect(
-            "127.0.0.1", gateway.ssh_port, "web1", key_filename=str(gateway.directory / "priya"), allow_agent=False,
-            look_for_keys=False, timeout=60, banner_timeout=60, auth_timeout=60,
-        )  # fmt: skip
+    with paramiko_at(gateway, key_filename=str(gateway.directory / "priya")) as client:
         standard_in, out, _ = client.exec_command("cat; exit 7")
         standard_in.write("from paramiko")
         standard_in.channel.shutdown_write()
@@ -56,12 +50,7 @@ def test_paramiko(gateway: SshGateway, tmp_path: Path) -> None:
 
 def test_paramiko_carries_much_both_ways_while_its_keys_are_renewed(gateway: SshGateway) -> None:
     content = os.urandom(9_000_000)
-    with paramiko.SSHClient() as client:
-        client.load_host_keys(str(gateway.known_hosts))
-        client.connect(
-            "127.0.0.1", gateway.ssh_port, "web1", key_filename=str(gateway.directory / "priya"), allow_agent=False,
-            look_for_keys=False, timeout=60, banner_timeout=60, auth_timeout=60,
-        )  # fmt: skip
+    with paramiko_at(gateway, key_filename=str(gateway.directory / "priya")) as client:
         transport = client.get_transport()
         assert transport is not None
         assert transport.remote_cipher == "aes128-ctr", "it prefers what costs more"
@@ -76,12 +65,7 @@ def test_paramiko_carries_much_both_ways_while_its_keys_are_renewed(gateway: Ssh
 
 
 def test_paramiko_with_a_token_as_password(gateway: SshGateway) -> None:
-    with paramiko.SSHClient() as client:
-        client.load_host_keys(str(gateway.known_hosts))
-        client.connect(
-            "127.0.0.1", gateway.ssh_port, "web1", gateway.tokens["user:priya"], allow_agent=False, look_for_keys=False,
-            timeout=60, banner_timeout=60, auth_timeout=60,
-        )  # fmt: skip
+    with paramiko_at(gateway, password=gateway.tokens["user:priya"]) as client:
         assert client.exec_command("id -un")[1].read().decode().strip() == LOGIN
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.sshd import LOGIN, SshGateway, SshServer
+from tests.integration.sshd import LOGIN, SshGateway, SshServer, held_as, new_key
 from tests.integration.tiny.running import until
 
 KEYS = ("user:priya", "user:mo", "user:lee")
@@ -24,14 +23,12 @@ def gateway(server: SshServer) -> Iterator[SshGateway]:
         started.identity("user:mo", groups=["ops"])
         started.identity("user:lee", groups=["leads"], duties=["approver"])
         for who in KEYS:
-            key = key_of(started, who)
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-            started.hoopctl("ssh", "keys", "add", f"{key}.pub", who=who)
+            started.register_key(who)
         yield started
 
 
 def key_of(gateway: SshGateway, who: str) -> Path:
-    return gateway.directory / who.replace(":", "-")
+    return gateway.directory / who.partition(":")[2]
 
 
 def jump(gateway: SshGateway, who: str, inner: str = "") -> list[str]:
@@ -104,7 +101,7 @@ def test_an_account_that_is_not_open_is_refused_with_what_to_do(gateway: SshGate
 def test_whoever_comes_to_the_gateway_itself_is_told_what_there_is(gateway: SshGateway) -> None:
     bastion = [*jump(gateway, "user:priya"), "anything@bastion"]
     assert run([*bastion, "whoami"]).stdout == "user:priya: user\n"
-    assert "approve ID REASON" in run([*bastion, "help"]).stdout
+    assert "approve ID [--max-rows N] REASON" in run([*bastion, "help"]).stdout
     unknown = run([*bastion, "rm", "-rf", "/"])
     assert (unknown.returncode, unknown.stdout) == (127, "")
     assert "rm is no command of the gateway itself" in unknown.stderr
@@ -119,15 +116,7 @@ def test_colleagues_decide_over_ssh_and_nobody_on_their_own(gateway: SshGateway,
         [*gateway.ssh_by_key_words(key_of(gateway, "user:priya")), "web1@127.0.0.1", f"touch {mark}"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    assert waiting.stdout is not None
-    said = ""
-    while "to approve:" not in said:
-        line = waiting.stdout.readline()
-        assert line, said
-        said += line
-    found = re.search(r"approval as (A-\w+)", said)
-    assert found is not None
-    request = found.group(1)
+    request = held_as(waiting)
     own, lee = ([*jump(gateway, who), "bastion"] for who in ("user:priya", "user:lee"))
     refused = run([*own, "approve", request, "me"])
     assert refused.returncode == 1
@@ -146,7 +135,7 @@ def test_colleagues_decide_over_ssh_and_nobody_on_their_own(gateway: SshGateway,
 
 def test_a_revoked_key_ends_what_was_open_at_the_gateway(gateway: SshGateway, tmp_path: Path) -> None:
     key = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    new_key(key)
     identifier = gateway.hoopctl("ssh", "keys", "add", f"{key}.pub", who="user:lee").stdout.partition(":")[0]
     control = tmp_path / "control"
     words = ["-M", "-S", str(control), "-N"]

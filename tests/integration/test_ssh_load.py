@@ -31,9 +31,7 @@ def server() -> Iterator[SshServer]:
 def gateway(server: SshServer) -> Iterator[SshGateway]:
     with SshGateway(server) as started:
         started.identity("user:priya", groups=["ops"])
-        key = started.directory / "priya"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        started.hoopctl("ssh", "keys", "add", f"{key}.pub", who="user:priya")
+        started.register_key("user:priya")
         yield started
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sshd import SshGateway, SshServer
+from tests.integration.sshd import SshGateway, SshServer, held_as
 from tests.integration.tiny.running import until
 
 CARD = "4111111111111111"
@@ -113,16 +113,9 @@ def test_colours_and_stray_octets_hide_nothing(gateway: SshGateway) -> None:
 
 def test_values_in_commands_are_masked_wherever_they_are_kept(gateway: SshGateway, tmp_path: Path) -> None:
     waiting = gateway.ssh_started("user:cleo", f"touch {tmp_path / 'x'} # {CARD}")
-    assert waiting.stdout is not None
-    said = ""
-    while "to approve:" not in said:
-        line = waiting.stdout.readline()
-        assert line, said
-        said += line
-    request = re.search(r"held for approval as (A-\w+)", said)
-    assert request is not None
-    assert CARD not in str(gateway.json("approvals", "show", request.group(1)))
-    gateway.hoopctl("approvals", "approve", request.group(1), "--reason", "go", who="user:lee")
+    request = held_as(waiting)
+    assert CARD not in str(gateway.json("approvals", "show", request))
+    gateway.hoopctl("approvals", "approve", request, "--reason", "go", who="user:lee")
     waiting.communicate(timeout=60)
     gateway.ssh("user:priya", f"true {CARD}")
     until(lambda: "true ****1111" in [each["text"] for each in gateway.events("operation.allowed")], "it is logged")

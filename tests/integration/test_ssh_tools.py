@@ -22,7 +22,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from tests.integration.sshd import SshGateway, SshServer, new_key
+from tests.integration.sshd import SshGateway, SshServer
 from tests.integration.tiny.running import PATIENCE, until
 
 #: as docs/ssh.md recommends it, with the directory of the test in the place of Ansible's own
@@ -82,9 +82,7 @@ allow.echo = {{ who = ["group:ops"], do = ["forward-local"], when = 'op.destinat
         started.identity("user:priya", groups=["ops"])
         started.identity("agent:ansible")
         for who in ("user:priya", "agent:ansible"):
-            key = new_key(started.directory / who.partition(":")[2])
-            words = () if who == "user:priya" else ("--identity", who)
-            started.hoopctl("ssh", "keys", "add", f"{key}.pub", *words, who="user:priya" if not words else "user:root")
+            started.register_key(who)
         yield started
 
 
