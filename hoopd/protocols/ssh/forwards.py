@@ -62,11 +62,13 @@ class Forwards:
     #: asked of the target, and not answered yet
     _asked: int = field(default=0, init=False)
 
-    def _wanted(self, word: str, text: str, destination: str = "", exact: bytes | None = None) -> Wanted:
+    def _wanted(self, word: str, text: str, destination: str = "", kind: str = "", details: bytes = b"") -> Wanted:
+        """@param kind, details: of the request, where it can be approved"""
         session = self.session
         facts, objects = ({"destination": destination}, (destination,)) if destination else ({}, ())
         words = frozenset({word})
-        return operations.wanted(words, text.encode(), session.login, session.reason, facts, objects, exact)
+        exact = operations.exact(kind, details)
+        return operations.wanted(words, text.encode(), session.login, session.reason, facts, objects, exact=exact)
 
     # -- from the client to somewhere --------------------------------------------------------------------------
 
@@ -77,7 +79,7 @@ class Forwards:
             where = place(reader.string(), reader.number())
         else:
             where = reader.string().decode("utf-8", "backslashreplace")
-        wanted = self._wanted("forward-local", f"forward to {where}", where, asked.details)
+        wanted = self._wanted("forward-local", f"forward to {where}", where, asked.kind, asked.details)
         self.pending += 1
 
         def released(granted: Granted) -> None:
@@ -128,7 +130,8 @@ class Forwards:
             self._asked -= 1
             stop()
 
-        self.session.permission.seek(self._wanted("forward-remote", f"listen on {where}", where), released, refused)
+        wanted = self._wanted("forward-remote", f"listen on {where}", where, request.kind, request.details)
+        self.session.permission.seek(wanted, released, refused)
 
     def not_listening(self) -> None:
         """The target has said no to what L{listen} let pass."""

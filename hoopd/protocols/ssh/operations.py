@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 from hoopd.display import visible
 from hoopd.errors import HoopdError
+from hoopd.protocols.ssh.messages import string
 from hoopd.values import Decision, HeldOperation, Opening, Operation
 
 #: variables that say how to speak to a person, and nothing about what runs; what sshd accepts on Debian, and the colours
@@ -87,6 +88,11 @@ def scanned(text: str, scanner: Callable[[bytes], bytes]) -> str:
     return scanner(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
 
 
+def exact(kind: str, *parts: bytes) -> bytes:
+    """What an approval of a request is bound to, so that no two requests have the same. @param kind: of the request"""
+    return kind.encode() + b"\0" + b"".join(map(string, parts))
+
+
 def wanted(
     classes: frozenset[str],
     text: bytes,
@@ -94,11 +100,13 @@ def wanted(
     reason: str | None,
     facts: Mapping[str, Any] | None = None,
     objects: tuple[str, ...] = (),
-    exact: bytes | None = None,
+    *,
+    exact: bytes,
 ) -> Wanted:
     """
     @param text: what is asked for, in words that people know: the command itself, C{shell}, C{sftp} …
     @param login: the account at the target.
+    @param exact: what an approval is bound to (L{exact}).
     """
     operation = Operation(
         protocol="ssh",
@@ -108,7 +116,7 @@ def wanted(
         facts={"login": login, **(facts or {})},
         reason=reason,
     )
-    return Wanted(operation, text if exact is None else exact)
+    return Wanted(operation, exact)
 
 
 def held(

@@ -231,7 +231,13 @@ class Requests:
         @param then: called when it is forwarded.
         """
         wanted = operations.wanted(
-            words, text, self._session.login, self._session.reason, None, objects, request.kind.encode() + text
+            words,
+            text,
+            self._session.login,
+            self._session.reason,
+            None,
+            objects,
+            exact=operations.exact(request.kind, text),
         )
 
         def go(granted: Granted) -> None:
@@ -264,31 +270,28 @@ class Requests:
 
     def _command(self, channel: Channel, command: bytes) -> Wanted:
         facts = {"pty": channel.pty, **commands.facts(command)}
-        # what was set before it is part of what is approved
-        said = b"".join(f"{each} ".encode() for each in channel.environment) + command
-        return operations.wanted(commands.classes(command), said, self._session.login, self._session.reason, facts)
+        return self._runs_here(channel, "exec", commands.classes(command), command, facts)
+
+    def _runs_here(
+        self, channel: Channel, kind: str, words: frozenset[str], text: bytes, facts: dict[str, Any]
+    ) -> Wanted:
+        """What was set before it is part of what is approved, and whether it has a terminal: programs begin others there."""
+        settings = [each.encode() for each in channel.environment]
+        said = b"".join(each + b" " for each in settings) + text
+        exact = operations.exact(kind, b"terminal" if channel.pty else b"", *settings, text)
+        return operations.wanted(words, said, self._session.login, self._session.reason, facts, exact=exact)
 
     def _shell(self, channel: Channel, request: ChannelRequest) -> None:
         words, facts = frozenset({"shell"}), {"pty": channel.pty}
-        self._start(
-            channel,
-            request,
-            "shell",
-            operations.wanted(words, b"shell", self._session.login, self._session.reason, facts),
-        )
+        self._start(channel, request, "shell", self._runs_here(channel, "shell", words, b"shell", facts))
 
     def _subsystem(self, channel: Channel, request: ChannelRequest) -> None:
         name = Reader(request.details).name()
         # what is done inside sftp is judged there
         words = files.OPENING if name == "sftp" else frozenset({"subsystem"})
         text = f"subsystem {name}".encode()
-        self._start(
-            channel,
-            request,
-            "subsystem",
-            operations.wanted(words, text, self._session.login, self._session.reason, {"subsystem": name}),
-            _sftp if name == "sftp" else None,
-        )
+        wanted = self._runs_here(channel, "subsystem", words, text, {"subsystem": name})
+        self._start(channel, request, "subsystem", wanted, _sftp if name == "sftp" else None)
 
     def _start(
         self, channel: Channel, request: ChannelRequest, kind: str, wanted: Wanted, inside: Inside | None = None

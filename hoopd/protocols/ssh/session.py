@@ -284,6 +284,10 @@ class Session:
     def _client_eof(self, kind: int, payload: bytes) -> None:
         channel = self.channel(messages.read_recipient(payload))
         if channel.paused:
+            if channel.client.eof_received:
+                raise PeerError("the end of its data, said again while an operation is held")
+            # nothing may come behind it, though it waits
+            channel.client.eof_received = True
             channel.kept.append((kind, payload))
             return
         channel.client.eof_received = True

@@ -284,7 +284,7 @@ class SftpPassage(Passage):
         known = tuple(path.decode("utf-8", "surrogateescape") for path in paths)
         home = (self._paths.home or b"").decode("utf-8", "surrogateescape")
         shown = tuple(operations.shown(path) for path in paths)
-        exact = b"\0".join((b"sftp", action.encode(), *paths, rest))
+        exact = operations.exact("sftp", action.encode(), *paths, rest)
         return operations.wanted(
             files.ACTIONS[action].words,
             files.text(action, shown, said).encode(),
@@ -292,7 +292,7 @@ class SftpPassage(Passage):
             session.reason,
             files.facts(action, known, home, tree=tree),
             shown,
-            exact,
+            exact=exact,
         )
 
     def _may(self, id: int, granted: Granted | Refusal) -> bool:

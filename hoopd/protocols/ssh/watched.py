@@ -297,8 +297,8 @@ class Watched(Passage):
             text = f"(a line that cannot be read: {why})".encode()
             classes, facts = commands.unreadable(why)
         session = self._session
-        exact = f"shell\0{prompt}\0".encode() + text
-        return operations.wanted(classes, text, session.login, session.reason, facts, (), exact)
+        exact = operations.exact("line", prompt.encode(), text)
+        return operations.wanted(classes, text, session.login, session.reason, facts, exact=exact)
 
     def _run(self, seen: Seen, wanted: Wanted, granted: Granted, tell: Any) -> None:
         if self._channel.target.close_sent or self._channel.target.close_received:

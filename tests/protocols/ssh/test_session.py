@@ -12,6 +12,7 @@ from hoopd.errors import Denied, HoopdError, PeerError, RecordError, TargetError
 from hoopd.protocols.ssh import messages
 from hoopd.protocols.ssh.channels import WINDOW
 from hoopd.protocols.ssh.messages import ChannelRequest, GlobalRequest, Open, Reader, number, string
+from hoopd.protocols.ssh.permission import Ask
 from hoopd.protocols.ssh.requests import KEPT_MAX
 from hoopd.protocols.ssh.runs import Limits
 from tests.protocols.ssh.playbook import Play
@@ -73,7 +74,7 @@ def test_a_held_command_tells_waits_and_runs_once_released() -> None:
     play.exec(channel, b"reboot")
     (ask,) = play.core.permission.asks
     assert ask.held is not None
-    assert (ask.held.statement, ask.held.context) == (b"reboot", "login=app")
+    assert (ask.held.statement, ask.held.context) == (b"exec\0" + string(b"") + string(b"reboot"), "login=app")
     assert ask.tell is not None
     ask.tell("held for approval")
     assert kinds(play.to_client()) == [messages.SUCCESS, 95], "drivers have their reply"
@@ -96,7 +97,9 @@ def test_variables_that_were_let_through_are_part_of_what_is_approved() -> None:
     play.exec(channel, b"run")
     ask = play.core.permission.asks[-1]
     assert ask.held is not None
-    assert (ask.held.statement, ask.held.redacted) == (b"DEPLOY='to prod' run", "DEPLOY='to prod' run")
+    settings = b"DEPLOY='to prod'"
+    assert ask.held.statement == b"exec\0" + string(b"") + string(settings) + string(b"run")
+    assert ask.held.redacted == "DEPLOY='to prod' run"
 
 
 def test_a_held_command_that_is_refused_runs_nothing() -> None:
@@ -452,3 +455,83 @@ def test_whatever_either_side_sends_ends_in_an_error_of_theirs(
             if number_ == messages.REQUEST and ChannelRequest.read(body).kind in ("exec", "shell"):
                 assert verdict == "allow"
                 assert "operation" in [kind for kind, _ in play.route.frames[before:]]
+
+
+# -- what an approval is of, and what waiting costs -----------------------------------------------------------------
+
+
+def _statement(play: Play) -> bytes:
+    ask = play.core.permission.asks.pop()
+    assert isinstance(ask, Ask)
+    assert ask.held is not None
+    return ask.held.statement
+
+
+def test_an_approval_of_one_request_is_none_of_another_that_is_written_alike() -> None:
+    words = ("exec", "shell", "sftp", "subsystem", "forward-agent", "environment", "forward-x11")
+    made: list[tuple[str, bytes]] = [
+        ("exec", string(b"shell")),
+        ("exec", string(b"subsystem sftp")),
+        ("exec", string(b"subsystem other")),
+        ("exec", string(b"set A=b")),
+        ("exec", string(b"forward the agent")),
+        ("exec", string(b"shell\0")),
+        ("exec", string(b"shell\0\0")),
+        ("shell", b""),
+        ("subsystem", string(b"sftp")),
+        ("subsystem", string(b"other")),
+        ("env", string(b"A") + string(b"b")),
+        ("auth-agent-req@openssh.com", b""),
+        ("x11-req", b""),
+    ]
+    found = []
+    for kind, details in made:
+        play = Play(dict.fromkeys(words, "hold"))
+        play.request(play.opened(), kind, details)
+        found.append(_statement(play))
+    assert len(set(found)) == len(made), found
+
+
+@pytest.mark.parametrize(("kind", "details"), [("exec", string(b"journalctl")), ("shell", b"")])
+def test_what_was_approved_without_a_terminal_is_not_approved_with_one(kind: str, details: bytes) -> None:
+    """At a terminal programs begin pagers, in which anything is typed."""
+    found = []
+    for terminal in (False, True):
+        play = Play({"exec": "hold", "shell": "hold"})
+        channel = play.opened()
+        if terminal:
+            play.request(
+                channel, "pty-req", string(b"xterm") + number(80) + number(24) + number(0) + number(0) + string(b"")
+            )
+        play.request(channel, kind, details)
+        found.append(_statement(play))
+    assert found[0] != found[1]
+
+
+def test_variables_that_a_shell_gets_are_part_of_what_is_approved() -> None:
+    found = []
+    for value in (b"a", b"b"):
+        play = Play({"shell": "hold"})
+        channel = play.opened()
+        play.request(channel, "env", string(b"PROMPT_COMMAND") + string(value))
+        play.request(channel, "shell")
+        found.append(_statement(play))
+    assert found[0] != found[1]
+
+
+def test_ends_that_are_said_over_and_over_while_an_operation_is_held_cost_nothing() -> None:
+    play = Play({"exec": "hold"})
+    channel = play.opened()
+    play.exec(channel, b"cat")
+    play.client(messages.EOF, number(channel))
+    with pytest.raises(PeerError, match="end"):
+        play.client(messages.EOF, number(channel))
+
+
+def test_nothing_is_taken_behind_an_end_that_waits() -> None:
+    play = Play({"exec": "hold"})
+    channel = play.opened()
+    play.exec(channel, b"cat")
+    play.client(messages.EOF, number(channel))
+    with pytest.raises(PeerError, match="after its end"):
+        play.client(messages.DATA, number(channel) + string(b"x"))
