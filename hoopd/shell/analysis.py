@@ -31,7 +31,7 @@ STANDARD = frozenset({"/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin"
 _PLAIN = frozenset(
     """
     program list pipeline compound_statement subshell if_statement elif_clause else_clause while_statement for_statement
-    do_group case_statement case_item negated_command redirected_statement
+    do_group case_statement case_item negated_command
     """.split()
 )
 
@@ -400,8 +400,7 @@ def _inside(node: Node, found: _Found, depth: int, nested: int) -> None:
     if depth > DEPTH_MAX:
         raise _Opaque("it is nested too deeply to be read")
     if node.type in ("command_substitution", "process_substitution"):
-        for child in node.named_children:
-            _walk(child, found, depth + 1, nested)
+        _redirected(node, found, depth, nested)
         return
     if node.type == "arithmetic_expansion":
         raise _Opaque("it has an arithmetic expansion, which can run commands")
@@ -464,6 +463,17 @@ def _redirect(node: Node, found: _Found, depth: int, nested: int) -> None:
         if duplicate and value is not None and (value.isdigit() or value == "-"):
             continue
         (found.reads if operators[:1] == ["<"] else found.writes).append("…" if value is None else value)
+
+
+def _redirected(node: Node, found: _Found, depth: int, nested: int) -> None:
+    """With redirections, and perhaps nothing else: C{$(<x)} runs nothing, and reads x all the same; so does C{<x} in zsh."""
+    commands, reads, writes = len(found.commands), len(found.reads), len(found.writes)
+    for child in node.named_children:
+        _walk(child, found, depth + 1, nested)
+    files = [*found.reads[reads:], *found.writes[writes:]]
+    if files and len(found.commands) == commands:
+        known = tuple(None if each == "…" else each for each in files)
+        found.commands.append(Command("cat", known, None not in known))
 
 
 def _function(node: Node, found: _Found, depth: int, nested: int) -> None:
@@ -535,4 +545,5 @@ _NODES: dict[str, Callable[[Node, _Found, int, int], None]] = {
     "for_statement": _loop_words,
     "case_statement": _case,
     "test_command": _test,
+    "redirected_statement": _redirected,
 }
