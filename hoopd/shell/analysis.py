@@ -400,6 +400,8 @@ def _inside(node: Node, found: _Found, depth: int, nested: int) -> None:
     if depth > DEPTH_MAX:
         raise _Opaque("it is nested too deeply to be read")
     if node.type in ("command_substitution", "process_substitution"):
+        if _source(node).startswith("`") and "\\" in _source(node):
+            raise _Opaque("it has a backslash in backquotes, where another reading takes it away")
         _redirected(node, found, depth, nested)
         return
     if node.type == "arithmetic_expansion":
@@ -407,8 +409,12 @@ def _inside(node: Node, found: _Found, depth: int, nested: int) -> None:
     for child in node.named_children:
         if child.type not in _IN_EXPANSION:
             raise _Opaque(f"it has a {child.type.replace('_', ' ')} in an expansion, which is not read here")
+    if node.type == "expansion" and not _PLAINLY.fullmatch(_source(node)):
+        raise _Opaque("it has an expansion that may expand, or calculate with, what is in the variable")
 
 
+#: C{${x@P}}, C{${!x}} and C{${x:y}} run commands that stand in the value
+_PLAINLY = re.compile(r"\$\{#?(?:\w+|[@*?!$#-])\}")
 _IN_EXPANSION = frozenset({"variable_name", "special_variable_name"})
 
 

@@ -67,6 +67,8 @@ OPAQUE = [
     "[ -v 'a[$(b)]' ]", "[ ! -v 'a[$(b)]' ]", "[ x -a -R 'a[$(b)]' ]", "[ $x ]", "test -z x || [ ( -v 'a[$(b)]' ) ]",
     "/usr/bin/time -f x -o y ls", "\\time -ao y ls", "env -vS 'ls -l'", "env --s='ls -l'", "env -iC / ls", "sudo --lo",
     "/tmp/sh -c a", "//bin/bash -c a", "/usr/../bin/bash -c a", "/usr/../bin/env a", "/tmp/env ls", "/lib/klibc/bin/sh -c a",
+    "x='$(b)'; echo ${x@P}", "x='a[$(b)]'; echo ${!x}", "y='a[$(b)]'; echo ${x:y}", "echo \"${x@P}\"", "echo ${x^^}", "echo $[1]",
+    "echo `echo \\`b\\``", "echo \"`echo \\$(b)`\"", "echo ${x:$y}", "echo ${x-$y}",
     "emulate sh -c ls", "noglob ls", "- ls", "SYSTEMD_PAGER=a systemctl status", "A=1 ls", "export A=1", "env A=1 ls", "SHELL=a; ls",
     "sudo A=1 ls", "doas -nx ls", "timeout -s 9 --foo 5 ls",
 ]  # fmt: skip
