@@ -18,7 +18,7 @@ from hoopd.identity.values import DeviceAnswer, DeviceRequest
 from hoopd.interfaces import IAdministration, IApprovals, ICredentialVault, INotifier, ISessions, IVerifier
 from hoopd.ipc import commands as c
 from hoopd.ipc import end as end_module
-from hoopd.ipc.broker import RemoteNotifier, RemoteVerifier
+from hoopd.ipc.asked import RemoteNotifier, RemoteVerifier
 from hoopd.ipc.link import Link
 from hoopd.ipc.stubs import RemoteAdministration, RemoteApprovals, RemoteSessions, RemoteVault
 from hoopd.notices.deliveries import Mail, Outcome, Post, Run
