@@ -8,16 +8,16 @@ an approved operation is claimed on disk before either.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hoopd.display import spoken
 from hoopd.errors import Denied, RecordError, Unavailable
+from hoopd.flow.waiting import Notice, StillOpen, Withdrawn, describe, refused, sentences, still_open, ticket
 from hoopd.values import Admission, Approval, Covering, HeldOperation
 
 #: in an open transaction locks stay held while people think
@@ -46,20 +46,8 @@ _WRITING = frozenset(
 )
 
 
-class Withdrawn(Denied):
-    """The requester gave the operation up."""
-
-
 class Overdue(Denied):
     """The target did not stop what took longer than it may."""
-
-
-class StillOpen(Denied):
-    """The requester's connection waited as long as it may; the request itself stays open."""
-
-
-class Ticket(Denied):
-    """The requester's connection does not wait: the request is open under the number that the error says."""
 
 
 @define(eq=False)
@@ -74,34 +62,6 @@ class _Hold:
     approval: str = ""
     waiting: Deferred[Any] | None = None
     withdrawn: str = ""
-
-
-@frozen
-class Notice:
-    """What the requester is told while an operation waits."""
-
-    text: str
-    detail: str
-    hint: str
-
-
-def describe(approval: Approval, now: float, wait: float) -> Notice:
-    """The notice for a request that waits.
-
-    @param now: seconds since the epoch.
-    @param wait: seconds that the requester's connection waits from now.
-    """
-    terms = approval.holds
-    who = ", ".join(dict.fromkeys(name for each in terms for name in each.by)) or "an approver"
-    why = " ".join(dict.fromkeys(each.why for each in terms if each.why))
-    rules = ", ".join(each.rule for each in terms)
-    return Notice(
-        f"held for approval as {approval.id} by rule {rules}" + (f": {why}" if why else ""),
-        f"Approvers: {who}. This connection waits {spoken(wait)}, the request stays open for "
-        f"{spoken(approval.deadline - now)}. Interrupt (Ctrl-C) to withdraw it."
-        + "".join(f" {each}" for each in _sentences(approval.beside)),
-        f"hoopctl approvals approve {approval.id}",
-    )
 
 
 class Route:
@@ -279,7 +239,7 @@ class Route:
                     rules,
                     " ".join(
                         [
-                            *_sentences(covering.beside),
+                            *sentences(covering.beside),
                             "Ask in advance (hoopctl request), or commit or roll back, and run it by itself: locks would "
                             "stay held while people decide.",
                         ]
@@ -291,12 +251,12 @@ class Route:
         self.hold_frame(operation, held, approval)
         if approval.state == "pending":
             if wait <= 0:
-                raise self._ticket(approval)
+                raise ticket(approval, self._now())
             tell(approval, describe(approval, self._now(), wait))
             approval = await self._decided(hold, approval, clock.seconds() + wait)
             self._approval_frame(operation, approval)
         if approval.state not in ("approved", "granted"):
-            raise _refused(approval, rules)
+            raise refused(approval, rules)
         # whoever uses a grant has not waited: it was there this moment
         if approval.state == "approved" and not await present(approval):
             raise StillOpen(
@@ -372,12 +332,12 @@ class Route:
                 return await waiting
             except Unavailable:
                 if clock.seconds() + RETRY >= until:
-                    raise self._still_open(approval)
+                    raise still_open(approval, self._now())
                 await _pause(clock, RETRY)
             except CancelledError:
                 if hold.withdrawn:
                     await self._give_up(hold, approval)
-                raise self._still_open(approval)
+                raise still_open(approval, self._now())
             finally:
                 hold.waiting = None
                 if timer.active():
@@ -387,30 +347,6 @@ class Route:
         admission = self.admission
         await self.worker.approvals.withdraw(admission.session, admission.token, approval.id, hold.withdrawn)
         raise Withdrawn(f"withdrawn: {approval.id}", tuple(terms.rule for terms in approval.holds))
-
-    def _ticket(self, approval: Approval) -> Ticket:
-        why = " ".join(dict.fromkeys(each.why for each in approval.holds if each.why))
-        left = spoken(approval.deadline - self._now())
-        return Ticket(
-            f"approval needed, ticket {approval.id}" + (f": {why}" if why else "") + "; it has not run",
-            tuple(terms.rule for terms in approval.holds),
-            " ".join(
-                [
-                    *_sentences(approval.beside),
-                    f"The request stays open for {left}. Once {approval.id} is approved (hoopctl approvals approve "
-                    f"{approval.id}), repeat exactly this statement, and it will run, once.",
-                ]
-            ),
-        )
-
-    def _still_open(self, approval: Approval) -> StillOpen:
-        left = approval.deadline - self._now()
-        return StillOpen(
-            f"nobody has decided on {approval.id} yet; it has not run",
-            tuple(terms.rule for terms in approval.holds),
-            f"The request stays open for {spoken(left)}. Repeat exactly this statement once {approval.id} is approved "
-            "(hoopctl approvals show says so), and it will run, once.",
-        )
 
     def withdraw(self, why: str, operation: int | None = None) -> bool:
         """The requester gives up what waits. @param operation: only this. @return: whether anything waited."""
@@ -459,19 +395,6 @@ class Route:
                 "end of {session} not told: {why}", session=admission.session, why=failure.getErrorMessage()
             )
         )
-
-
-def _sentences(beside: Iterable[str]) -> list[str]:
-    return [f"{each}." for each in beside]
-
-
-def _refused(approval: Approval, rules: tuple[str, ...]) -> Denied:
-    said = "; ".join(f"{vote.identity}: {vote.reason}" for vote in approval.votes if not vote.approve and vote.reason)
-    return Denied(
-        f"{approval.id} was {approval.state}" + (f" ({said})" if said else ""),
-        rules,
-        "" if approval.state == "denied" else "Run the statement again to ask again.",
-    )
 
 
 def _pause(clock: Any, seconds: float) -> Deferred[None]:

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from hoopd.audit.memory import MemoryRecorder
 from hoopd.errors import Denied, RecordError, Unavailable
 from hoopd.flow import route
-from hoopd.flow.route import Route, StillOpen, Ticket, Withdrawn, describe
+from hoopd.flow.route import Route
+from hoopd.flow.waiting import StillOpen, Ticket, Withdrawn, describe
 from hoopd.secret import Secret
 from hoopd.values import Admission, Approval, Covering, Grant, HeldOperation, HoldTerms, Identity, Target, Vote
 

@@ -6,7 +6,8 @@ SQLSTATEs: PostgreSQL documentation, appendix A.
 from __future__ import annotations
 
 from hoopd.errors import AuthenticationFailed, Denied, PeerError, RecordError, TargetError, Unavailable
-from hoopd.flow.route import Overdue, StillOpen, Ticket, Withdrawn
+from hoopd.flow.route import Overdue
+from hoopd.flow.waiting import StillOpen, Ticket, Withdrawn
 from hoopd.protocols.postgres.backend import error_response
 from hoopd.protocols.postgres.judgement import Refusal
 

@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 
 from hoopd.display import utc
 from hoopd.errors import HoopdError, RecordError, TargetError
-from hoopd.flow.route import Notice, Overdue
+from hoopd.flow.route import Overdue
+from hoopd.flow.waiting import Notice
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.postgres import backend, errors, withhold
 from hoopd.protocols.postgres.bounds import told

@@ -18,7 +18,8 @@ from zope.interface import implementer
 from hoopd.display import utc, visible
 from hoopd.errors import Denied, HoopdError, PeerError, TargetError, Unavailable
 from hoopd.flow.judge import unmasked
-from hoopd.flow.route import Notice, Route
+from hoopd.flow.route import Route
+from hoopd.flow.waiting import Notice
 from hoopd.policy import unmaskable
 from hoopd.protocols.liveness import answers
 from hoopd.protocols.ssh import messages
