@@ -57,11 +57,6 @@ class Channel(unix.Server):
             os.close(fd)
         super().connectionLost(reason)
 
-    @property
-    def unsent(self) -> bool:
-        """Whether anything written still waits in this process."""
-        return bool(self.dataBuffer or self._tempDataBuffer or self._sendmsgQueue)
-
 
 def pair() -> tuple[socket.socket, socket.socket]:
     """@return: two connected, non-blocking, close-on-exec ends. Whoever gets them closes them."""

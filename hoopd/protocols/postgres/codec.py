@@ -11,7 +11,6 @@ from struct import Struct
 from hoopd.errors import PeerError
 
 INT16 = Struct(">H")
-SIGNED16 = Struct(">h")
 INT32 = Struct(">I")
 SIGNED32 = Struct(">i")
 HEADER = Struct(">cI")

@@ -50,8 +50,3 @@ def response(refused: Refusal, severity: str = "ERROR") -> bytes:
     detail = f"Refused by rule {', '.join(refused.rules)}." if refused.rules else ""
     text = refused.why if refused.sqlstate in _SERVERS_OWN else f"hoopd: {refused.why}"
     return error_response(refused.sqlstate, text, detail, refused.hint, severity, position=refused.position)
-
-
-def fatal(error: BaseException) -> bytes:
-    """The ErrorResponse that ends a connection."""
-    return response(refusal(error), "FATAL")

@@ -99,13 +99,6 @@ class Namespace(Generic[V]):
         for change in self._pending.get(name, ()):
             change.value = None
 
-    def forget_all(self) -> None:
-        """As L{forget}, for every name."""
-        self._known.clear()
-        for pending in self._pending.values():
-            for change in pending:
-                change.value = None
-
     def keep_known(self, keep: Callable[[V], bool]) -> None:
         """Of everything answered so far only this is left (cursors WITH HOLD at the end of a transaction)."""
         if self._known:

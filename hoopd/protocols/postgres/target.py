@@ -57,7 +57,6 @@ class TargetConnection(Protocol):
         self._startup = TargetStartup(settings, self._tls is not None, bool(target.credential))
         self._started = False
         self._ended = False
-        self._why = ""
         self._early: list[bytes] = []
         self._gone = False
         self._timer: Any = None
