@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from posixpath import basename, dirname
+from posixpath import basename
 
 import tree_sitter_bash
 from attrs import field, frozen
 from tree_sitter import Language, Node, Parser
+
+from hoopd.shell import programs
 
 #: longer is a program, not a command
 TEXT_MAX = 64 * 1024
@@ -24,9 +26,6 @@ NESTED_MAX = 8
 
 _LANGUAGE = Language(tree_sitter_bash.language())
 
-#: directories whose programs are meant by their bare name; anything else is somebody's own
-STANDARD = frozenset({"/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"})
-
 #: only hold others together: their children are looked at
 _PLAIN = frozenset(
     """
@@ -34,116 +33,6 @@ _PLAIN = frozenset(
     do_group case_statement case_item negated_command
     """.split()
 )
-
-_SHELLS = frozenset(
-    "sh bash dash zsh ksh ash fish csh tcsh rbash rzsh rksh mksh lksh oksh pdksh posh yash sash pwsh busybox".split()
-)
-
-#: what distributions put around names: versions, and how it was built
-_VERSION = re.compile(r"(?:[-.]?[0-9][0-9.]*|[.-](?:static|basic|tiny|nox|gtk3|small|dbg))+$")
-_BUILT_FOR = re.compile(r"^[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*-")
-
-#: of the shell itself: run text, or change what words and names mean, or evaluate what can run commands
-_BUILTINS = frozenset(
-    """
-    eval source . exec trap alias unalias enable hash fc bind complete compgen compopt mapfile readarray read let set shopt
-    getopts coproc function typeset unset ulimit wait
-    - emulate noglob nocorrect repeat zpty sched zmodload autoload setopt unsetopt zle vared zcompile functions bindkey disable
-    ztcp private float integer
-    """.split()
-)
-
-#: words of the grammar (POSIX.1-2017, XCU section 2.4; bash's): where one is left in the place of a name it was misread
-_RESERVED = frozenset("! { } [[ ]] case do done elif else esac fi for function if in select then until while".split())
-
-#: run a program that is given to them, in a language or through options that are not read here
-_INTERPRETERS = frozenset(
-    """
-    python python2 python3 perl ruby node nodejs php lua luajit tclsh wish expect awk gawk mawk nawk sed ed ex vi vim nvim view
-    nano emacs less more man gdb strace ltrace script screen tmux at batch crontab parallel make cmake ssh ansible
-    ansible-playbook socat nc ncat telnet systemd-run su runuser chroot unshare nsenter setpriv setsid start-stop-daemon docker
-    podman kubectl crictl ctr lxc virsh psql mysql sqlite3 watch entr flock xargs busybox pip pip3 npm npx gem cargo
-    go gcc cc ld java bundle rake irb ipython jupyter
-    g++ c++ clang pypy deno bun guile dc bc m4 gnuplot rvim rview vimdiff vi.tiny editor pager original-awk sensible-editor
-    sensible-pager chrt taskset prlimit choom numactl setarch linux32 linux64 i386 x86_64 pkexec runcon capsh sg newgrp
-    run-parts ssh-agent sshpass dbus-run-session systemd-inhibit systemd-nspawn machinectl fakeroot faketime unbuffer bwrap
-    firejail perf valgrind catchsegv logrotate runsv chpst softlimit setuidgid envdir daemon torsocks proxychains4 hyperfine
-    pdsh dsh mosh sftp ftp
-    """.split()
-)
-
-#: the linker's own names: run the program that they are given
-_LOADERS = re.compile(r"ld[-.](linux|musl|so)")
-
-#: ordinary programs that run others by one of these options
-_BY_OPTION: dict[str, re.Pattern[str]] = {
-    "find": re.compile(r"-(exec|execdir|ok|okdir)"),
-    "tar": re.compile(
-        # GNU takes the beginning of a long option for it, and tar letters without a dash
-        r"--(to-c|checkpoint-|us|rsh|inf|new-v).*|-?[A-Za-z]*[IF].*"
-    ),
-    "rsync": re.compile(r"-[A-Za-z]*e.*|--rsh.*|--rsync-path.*|--daemon|--config.*"),
-    "git": re.compile(
-        r"-c|--exec-path.*|--up.*|--rec.*|--conf.*|-x|--ex.*|-O.*|--op.*|ext::.*|run|foreach|filter-branch|difftool|mergetool"
-    ),
-    "scp": re.compile(r"-[A-Za-z]*[SoJFD].*"),
-    "sort": re.compile(r"--com.*"),
-    "zip": re.compile(r"-T+|-TT.*|--unzip-command.*"),
-    "printf": re.compile(r"-v.*"),
-    "sudo": re.compile(r"-[AbBEHknPSN]*[ise].*|--(login|shell|edit).*"),
-    "doas": re.compile(r"-[nL]*s.*"),
-    "jobs": re.compile(r"-[a-z]*x.*"),
-    "test": re.compile(r"-[vR]"),
-    "[": re.compile(r"-[vR]"),
-}
-
-#: wrappers that lend other rights: they are commands of their own
-_PRIVILEGED = frozenset({"sudo", "doas"})
-
-
-@frozen
-class _Wrapper:
-    """Runs the rest of its words as a command; options that are not named here are not understood.
-
-    @ivar flags: short options without a word of their own.
-    @ivar takes: those with one.
-    @ivar long: long options, those with C{=} up to that.
-    @ivar before: how many words come before the command.
-    """
-
-    flags: str = ""
-    takes: str = ""
-    long: frozenset[str] = frozenset()
-    before: int = 0
-
-
-# not among them is what writes files (time -o), changes directories (env -C) or makes several words of one (env -S)
-_WRAPPERS: dict[str, _Wrapper] = {
-    "sudo": _Wrapper(
-        "AbBEHknPSNise", "acugphCUrtTDR", frozenset({"--user=", "--group=", "--non-interactive", "--preserve-env"})
-    ),
-    "doas": _Wrapper("nLs", "uCa"),
-    "nohup": _Wrapper(),
-    "nice": _Wrapper("0123456789", "n", frozenset({"--adjustment="})),
-    "ionice": _Wrapper("t", "cn", frozenset({"--class=", "--classdata=", "--ignore"})),
-    "time": _Wrapper("pv"),
-    "timeout": _Wrapper(
-        "fpv", "ks", frozenset({"--foreground", "--preserve-status", "--verbose", "--signal=", "--kill-after="}), 1
-    ),
-    "stdbuf": _Wrapper("", "ioe", frozenset({"--input=", "--output=", "--error="})),
-    "command": _Wrapper("pvV"),
-    "builtin": _Wrapper(),
-    "env": _Wrapper("i0v", "u", frozenset({"--ignore-environment", "--unset=", "--debug"})),
-}
-
-#: change what a name or a word means, for all that follows
-_VARIABLES = re.compile(
-    r"PATH|IFS|ENV|BASH_.*|SHELLOPTS|PS[0-4]|PROMPT_COMMAND|LD_.*|GCONV_PATH|GIT_.*|EDITOR|VISUAL|PAGER|PYTHON.*|PERL.*|RUBY.*|"
-    r"NODE_.*|CDPATH|HOME|SHELL|BROWSER|LESS|LESSKEY.*|SYSTEMD_.*|APT_CONFIG|OPENSSL_.*|GLIBC_.*|RSYNC_.*|DPKG_.*|FPATH|ZDOTDIR|.*COMMAND.*|.*_RSH|LESSOPEN|LESSCLOSE|MANPAGER|SUDO_ASKPASS|SSH_ASKPASS|TAR_OPTIONS"
-)
-
-#: what programs may be given beside: more than these may be the name of a pager, a plugin or a startup file, and nobody knows all
-_HARMLESS = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TERM|COLORTERM|NO_COLOR|TZ|COLUMNS|LINES|DEBIAN_FRONTEND")
 
 
 @frozen
@@ -264,22 +153,26 @@ def _run(words: list[str | None], exact: bool, found: _Found, nested: int, withi
     name, arguments = words[0], words[1:]
     if not name:
         raise _Opaque("the program's name is made when it runs")
-    program, plain = _bare(name), _unversioned(basename(name))
-    if program in _RESERVED or re.match(r"[A-Za-z_]\w*\+?=", program):
+    program, plain = programs.bare(name), programs.unversioned(basename(name))
+    if program in programs.RESERVED or re.match(r"[A-Za-z_]\w*\+?=", program):
         raise _Opaque(f"it has {program!r} where a program's name should be")
-    if program in _BUILTINS:
+    if program in programs.BUILTINS:
         raise _Opaque(f"{program} runs or changes what is not read here")
-    if "/" in program and (plain in _SHELLS or plain in _WRAPPERS):
+    if "/" in program and (plain in programs.SHELLS or plain in programs.WRAPPERS):
         raise _Opaque(f"{program} runs what it is given, and is none of the system's own")
-    if plain in _SHELLS:
+    if plain in programs.SHELLS:
         _shell(arguments, found, nested)
         return
-    wrapper = _WRAPPERS.get(program)
+    wrapper = programs.WRAPPERS.get(program)
     inner = _wrapped(program, arguments, exact, wrapper) if wrapper is not None else []
-    if inner and program not in _PRIVILEGED:
+    if inner and program not in programs.PRIVILEGED:
         _run(inner, exact, found, nested, within)
         return
-    if plain in _INTERPRETERS or _LOADERS.match(plain) or _by_option(plain, arguments[: len(arguments) - len(inner)]):
+    if (
+        plain in programs.INTERPRETERS
+        or programs.LOADERS.match(plain)
+        or _by_option(plain, arguments[: len(arguments) - len(inner)])
+    ):
         found.interpreters.append(plain)
     command = Command(program, tuple(arguments), exact, within)
     found.commands.append(command)
@@ -288,19 +181,9 @@ def _run(words: list[str | None], exact: bool, found: _Found, nested: int, withi
 
 
 def _by_option(plain: str, arguments: list[str | None]) -> bool:
-    options = _BY_OPTION.get(plain)
+    options = programs.BY_OPTION.get(plain)
     # an argument that is made when it runs could be such an option
     return options is not None and any(each is None or options.fullmatch(each) for each in arguments)
-
-
-def _unversioned(name: str) -> str:
-    """What a program is, whichever of its versions: python3.11 is python."""
-    name = _BUILT_FOR.sub("", name)
-    return name if name in _INTERPRETERS else _VERSION.sub("", name) or name
-
-
-def _bare(name: str) -> str:
-    return basename(name) if dirname(name) in STANDARD else name
 
 
 def _shell(arguments: list[str | None], found: _Found, nested: int) -> None:
@@ -310,7 +193,7 @@ def _shell(arguments: list[str | None], found: _Found, nested: int) -> None:
     _text(arguments[1].encode(), found, nested + 1)
 
 
-def _wrapped(plain: str, arguments: list[str | None], exact: bool, wrapper: _Wrapper) -> list[str | None]:
+def _wrapped(plain: str, arguments: list[str | None], exact: bool, wrapper: programs.Wrapper) -> list[str | None]:
     """The command that a wrapper runs."""
     if not exact:
         raise _Opaque(f"which command {plain} runs is made when it runs")
@@ -322,7 +205,7 @@ def _wrapped(plain: str, arguments: list[str | None], exact: bool, wrapper: _Wra
         if word == "--":
             rest.pop(0)
             break
-        if plain in ("env", *_PRIVILEGED) and re.match(r"[A-Za-z_]\w*=", word):
+        if plain in ("env", *programs.PRIVILEGED) and re.match(r"[A-Za-z_]\w*=", word):
             _check_variable(word.partition("=")[0], True)
         elif word.startswith("-"):
             if _with_word(plain, word, wrapper):
@@ -333,7 +216,7 @@ def _wrapped(plain: str, arguments: list[str | None], exact: bool, wrapper: _Wra
     return rest[wrapper.before :]
 
 
-def _with_word(plain: str, option: str, wrapper: _Wrapper) -> bool:
+def _with_word(plain: str, option: str, wrapper: programs.Wrapper) -> bool:
     """Whether the next word belongs to C{option}, which may be several letters."""
     if option.startswith("--"):
         name, equals, _ = option.partition("=")
@@ -436,7 +319,7 @@ def _assignment(node: Node, found: _Found, depth: int, nested: int, exported: bo
 
 def _check_variable(name: str, exported: bool = False) -> None:
     """@param exported: programs get it; without, they do where they had one of that name before"""
-    if _VARIABLES.fullmatch(name) or (exported and not _HARMLESS.fullmatch(name)):
+    if programs.VARIABLES.fullmatch(name) or (exported and not programs.HARMLESS.fullmatch(name)):
         raise _Opaque(f"the variable {name} changes what runs")
 
 
