@@ -8,7 +8,7 @@ import click
 
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import UNVERIFIED, Failure
-from hoopd.ctl.printing import Moment, as_json, moment, print_json, table
+from hoopd.ctl.printing import as_json, between, moment, print_json, table
 from hoopd.display import visible
 from hoopd.errors import ConfigError
 
@@ -96,8 +96,7 @@ def _held(witness: str | None, key: str) -> Path | dict[str, str] | None:
 @command.command("views")
 @click.option("--by", help="Only of this one: user:priya.")
 @click.option("--subject", help="Only at this session or approval.")
-@click.option("--since", type=Moment(), help="Such as 7d (ago), 2026-11-21 or 2026-11-21T03:00 (UTC).")
-@click.option("--until", type=Moment(), help="Likewise.")
+@between
 @as_json
 @click.pass_obj
 def views(

@@ -75,6 +75,13 @@ class Moment(click.ParamType):
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
+def between(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options C{--since} and C{--until}: arguments C{since} and C{until}, seconds since the epoch or None."""
+    until = click.option("--until", type=Moment(), help="Likewise.")
+    since = click.option("--since", type=Moment(), help="Such as 2h or 7d (ago), 2026-11-21 or 2026-11-21T03:00 (UTC).")
+    return since(until(command))
+
+
 def print_json(value: Any) -> None:
     """Print C{value}; ASCII only, so that no terminal is led astray by what is in it."""
     click.echo(json.dumps(value, indent=2, sort_keys=False))

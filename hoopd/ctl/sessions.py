@@ -12,7 +12,7 @@ import click
 from hoopd.ctl import transfers, watch
 from hoopd.ctl.connection import Gateway
 from hoopd.ctl.failures import UNVERIFIED, Failure
-from hoopd.ctl.printing import Duration, Moment, as_json, moment, pairs, print_json, span, table
+from hoopd.ctl.printing import Duration, as_json, between, moment, pairs, print_json, span, table
 from hoopd.ctl.recordings import pieces
 
 
@@ -45,8 +45,7 @@ command.add_command(transfers.command)
 @command.command("list")
 @click.option("--identity", help="Only this one's: user:priya.")
 @click.option("--target", help="Only on this target.")
-@click.option("--since", type=Moment(), help="Such as 2h (ago), 2026-11-21 or 2026-11-21T03:00 (UTC).")
-@click.option("--until", type=Moment(), help="Likewise.")
+@between
 @as_json
 @click.pass_obj
 def list_(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hoopd.ctl.connection import Gateway
-from hoopd.ctl.printing import Moment, as_json, moment, print_json, table
+from hoopd.ctl.printing import as_json, between, moment, print_json, table
 from hoopd.ctl.recordings import pieces
 
 
@@ -52,8 +52,7 @@ def found(frames: Sequence[Any]) -> list[dict[str, Any]]:
 @click.option("--sha256", help="Only files with this hash.")
 @click.option("--identity", help="Only this one's: user:priya.")
 @click.option("--target", help="Only on this target.")
-@click.option("--since", type=Moment(), help="Such as 2h (ago), 2026-11-21 or 2026-11-21T03:00 (UTC).")
-@click.option("--until", type=Moment(), help="Likewise.")
+@between
 @as_json
 @click.pass_obj
 def command(gateway: Gateway, id: str | None, json_: bool, **wanted: Any) -> None:
