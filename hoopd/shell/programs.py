@@ -18,7 +18,10 @@ SHELLS = frozenset(
 )
 
 #: what distributions put around names: versions, and how it was built
-_VERSION = re.compile(r"(?:[-.]?[0-9][0-9.]*|[.-](?:static|basic|tiny|nox|gtk3|small|dbg))+$")
+#: possessive, so that no name makes it try again and again
+_VERSION = re.compile(r"(?:[-.]?[0-9][0-9.]*+|[.-](?:static|basic|tiny|nox|gtk3|small|dbg))++\Z")
+#: no program that is known has a longer name
+_NAME_MAX = 64
 _BUILT_FOR = re.compile(r"^[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*-")
 
 #: of the shell itself: run text, or change what words and names mean, or evaluate what can run commands
@@ -127,6 +130,8 @@ HARMLESS = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TERM|COLORTERM|NO_COLOR|TZ|COLUM
 
 def unversioned(name: str) -> str:
     """What a program is, whichever of its versions: python3.11 is python."""
+    if len(name) > _NAME_MAX:
+        return name
     name = _BUILT_FOR.sub("", name)
     return name if name in INTERPRETERS else _VERSION.sub("", name) or name
 

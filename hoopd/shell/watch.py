@@ -42,6 +42,9 @@ _UNSURE = "\ufffd"
 #: answers to shells that ask whether to list what a word may be
 _LISTED = " ynq"
 
+#: takes the last word away
+_WORD_ERASE = b"\x17"
+
 #: keys that search in the shell's history
 _SEARCHES = (b"\x12", b"\x13")
 
@@ -71,6 +74,8 @@ class Line:
     @ivar typed: its characters, if nothing but characters was typed; of all that was typed since the last other key, if not.
     @ivar edited: characters were taken away again; whether the shell takes those keys so, the screen says.
     @ivar others: other keys were typed.
+    @ivar erased: among them, or behind them, what takes away: a terminal without a line editor draws that wrongly at the edge and for
+        characters that are not one column wide.
     @ivar commands: among them what makes characters commands in vi's mode.
     @ivar searched: the shell's history was searched.
     @ivar odd: why it cannot be told any more.
@@ -86,6 +91,7 @@ class Line:
     typed: bytearray
     edited: bool = False
     others: bool = False
+    erased: bool = False
     commands: bool = False
     searched: bool = False
     odd: str = ""
@@ -189,17 +195,19 @@ class Watch:
                 line.odd = "it is too long"
         elif kind == "back":
             line.edited = True
+            line.erased = line.erased or line.others
             if line.typed[-1:] and line.typed[-1] < 0x80:
                 del line.typed[-1]
             elif line.typed:
                 # what goes with the last character, as its accents, is the shell's to say
-                line.others = True
+                line.others = line.erased = True
                 line.typed.clear()
         elif kind == "kill" and not line.others:
             line.edited = True
             line.typed.clear()
         else:
             line.others = True
+            line.erased = line.erased or kind == "kill" or octets == _WORD_ERASE
             line.commands = line.commands or octets == b"\x1b"
             line.searched = line.searched or octets in _SEARCHES
             line.typed.clear()
@@ -317,6 +325,8 @@ class Watch:
         return Seen("unsure", why="what stands on the screen is not what was typed")
 
     def _edited(self, line: Line, text: str | None) -> Seen:
+        if line.erased and not self.screen.editor:
+            return Seen("unsure", why="it was edited where no line editor shows what is left")
         searched = self._searched()
         if searched is not None:
             text = searched[2]

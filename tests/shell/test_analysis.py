@@ -188,3 +188,12 @@ def test_bash_runs_no_program_that_was_not_told(stage: Path, text: str) -> None:
     )  # fmt: skip
     # what runs in the background is over when nobody has its output open any more: capture_output waits for that
     assert set(ran.read_text().split()) <= {each.program for each in found.commands}, text
+
+
+def test_names_with_many_digits_cost_nothing() -> None:
+    from hoopd.shell import programs
+
+    assert programs.unversioned("python3.11") == "python"
+    assert programs.unversioned("vim.basic") == "vim"
+    for name in ("0123456789" * 6 + "x", "1.1-1" * 12 + "x", "1" * 5000 + "x"):
+        assert programs.unversioned(name) == name

@@ -55,7 +55,10 @@ def dash() -> Iterator[Shell]:
 
 KEYS = st.lists(st.one_of(st.sampled_from(WORDS), st.sampled_from(EDITS)), min_size=1, max_size=14)
 _OFTEN = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    derandomize=True,
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -74,6 +77,8 @@ def _agrees(shell: Shell, keys: list[str | bytes], together: bool) -> None:
     if shell.kind == "zsh":
         # what it lists below the line is judged along with it
         lines = [each.split("\n")[0].strip() for each in lines]
+        # its Tab on an empty line makes a tab, which a screen shows as blanks
+        ran, lines = [" ".join(each.split()) for each in ran], [" ".join(each.split()) for each in lines]
     # what was judged and did not run, as a search that failed, is no harm
     assert ran in (lines, []), keys
     shell.types(b"\x03")

@@ -187,6 +187,9 @@ class Watched(Passage):
         out = bytearray()
         for found in KEY.finditer(octets):
             kind, key, at = found.lastgroup or "", found[0], found.end()
+            if kind == "stop" and key != INTERRUPT and self._watch.screen.editor:
+                # line editors keep what stands there
+                kind = "other"
             if kind == "enter" or (kind == "end" and not self._watch.edits and not self._watch.empty):
                 self._forward(out)
                 self._entered(key, octets[at:])

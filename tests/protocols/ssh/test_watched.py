@@ -349,6 +349,19 @@ def test_an_interrupt_that_nobody_heeds_does_not_end_a_line() -> None:
     assert play.type(b"\r") + play.wait(5) == b"\x03"
 
 
+@pytest.mark.parametrize("key", [b"\x1a", b"\x1c"])
+def test_a_line_that_was_to_be_suspended_stays_whatever_is_shown(key: bytes) -> None:
+    play = Watching(refuse("rm x"))
+    play.type(b"rm x")
+    play.host(b"rm x")
+    play.type(key)
+    # a program in the background writes what a shell does that takes a line
+    play.host(OFF + ON)
+    assert play.type(b"\r") == b""
+    assert play.wait(5) == b"\x03"
+    assert play.operations()[0][1] == "deny"
+
+
 def test_what_is_typed_to_a_program_that_a_rule_opened_is_not_judged_until_the_prompt_is_back() -> None:
     play = Watching(refuse("rm x"))
     assert play.entered(b"python3") == b"\r"
@@ -565,7 +578,7 @@ def test_whatever_the_host_shows_enter_goes_on_only_behind_nothing_where_nothing
             if key in b"\r\n":
                 assert not line.strip(), steps
                 line = b""
-            elif key in b"\x15\x03":
+            elif key in b"\x15\x03\x1a\x1c":
                 line = b""
             elif key == b"\x7f":
                 line = line[:-1]
